@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+namespace tamis {
+
+/// A fork-join pool. One region runs at a time; the caller is thread 0 and takes part.
+/// Thread rule: parallel_for may be called from many threads, they take turns; a task must not
+/// call back into its own pool.
+class ThreadPool {
+ public:
+  /// threads >= 1, the caller included. Idle workers spin for some microseconds, then sleep.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return threads_; }
+
+  /// Calls task(i, thread) for every i in [0, count), each exactly once, handed out in order to
+  /// whichever thread is free. 0 <= thread < threads(). The first exception is re-thrown here,
+  /// after all running tasks have ended; tasks not yet begun are dropped.
+  void parallel_for(size_t count, const std::function<void(size_t, int)>& task);
+
+ private:
+  struct State;
+  int threads_;
+  std::unique_ptr<State> state_;
+};
+
+/// The cores that this process may use: affinity mask and cgroup quota respected, at least 1.
+int usable_cores();
+
+}  // namespace tamis
