@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tamis/types.h"
+
+namespace tamis {
+
+enum class ModelKind {
+  kCrossEncoder,  ///< a classification head scores (query, passage) pairs
+  kEmbedder,      ///< token vectors are pooled; reranks by cosine
+};
+
+/// What a model is; the same for a loaded model and for a described directory.
+struct ModelInfo {
+  std::filesystem::path directory;
+  std::string architecture;           ///< "XLMRobertaForSequenceClassification"
+  ModelKind kind = ModelKind::kCrossEncoder;
+  int64_t hidden_size = 0;
+  int64_t num_layers = 0;
+  int64_t num_heads = 0;
+  int64_t intermediate_size = 0;
+  int64_t vocab_size = 0;
+  size_t max_length = 0;              ///< tokens that one sequence may have, special ones included
+  std::vector<std::string> labels;    ///< of the classification head, by index
+  std::string pooling;                ///< embedders: "cls", "mean" or "last"
+  bool normalize = false;             ///< embedders: vectors are scaled to length 1
+  int64_t parameters = 0;             ///< elements of all tensors that the model uses
+};
+
+struct TensorInfo {
+  std::string name;
+  std::string dtype;            ///< as stored: "F32", "F16", "BF16", "I64", ...
+  std::vector<int64_t> shape;
+  size_t bytes = 0;
+  std::string file;             ///< name within the model directory
+  bool used = true;             ///< false: ignored by this architecture
+};
+
+/// Bytes that a placement takes; known before anything is allocated.
+struct MemoryPlan {
+  size_t mapped_bytes = 0;      ///< embedding tables read from the mapped file, page by page
+  size_t weight_bytes = 0;      ///< converted and packed weights
+  size_t workspace_bytes = 0;   ///< activations for batch_tokens
+  size_t batch_tokens = 0;
+};
+
+struct ModelDescription {
+  ModelInfo info;
+  std::vector<TensorInfo> tensors;  ///< sorted by name
+  MemoryPlan plan;
+};
+
+/// Reads and checks a model directory without loading it. Errors: as Reranker::load.
+ModelDescription describe_model(const std::filesystem::path& directory,
+                                const LoadOptions& options = {});
+
+}  // namespace tamis

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tamis/model.h"
+#include "tamis/types.h"
+
+namespace tamis {
+
+struct RerankOptions {
+  /// Tokens of a pair, special ones included; the query is cut to 3/4 of it, then the passage to
+  /// what is left. More than the model allows is clamped (see Reranker::effective_max_length).
+  size_t max_length = 512;
+  /// Tokens of one batch (activations take memory in proportion); a longer pair runs alone.
+  /// 0 = the default of the device.
+  size_t batch_tokens = 0;
+  /// Keep only the best; 0 = all.
+  size_t top_n = 0;
+  Progress progress;
+};
+
+struct RerankRequest {
+  std::string_view query;
+  std::vector<std::string_view> passages;
+};
+
+struct RerankResult {
+  size_t index = 0;            ///< of the passage in the request
+  float logit = 0;             ///< raw; of an embedder: the cosine. With n labels: the first one
+  double score = 0;            ///< sigmoid(logit), for display; of an embedder: the cosine
+  std::vector<float> logits;   ///< all labels, when the model has more than one; else empty
+  size_t tokens = 0;           ///< of the pair as scored, special tokens included
+  bool truncated = false;      ///< the query or the passage was cut
+};
+
+/// Scores how well passages answer a query, with a cross-encoder such as bge-reranker-v2-m3, or with
+/// an embedder (cosine of the two vectors).
+/// Thread rule: const calls may run at the same time; they share the device's threads by turns.
+class Reranker {
+ public:
+  /// Reads a Hugging Face model directory into host memory.
+  /// Errors: not_found (directory, config, weights or tokenizer missing); data_loss (a file is
+  /// damaged, or tensors do not fit the config: all mismatches are listed; NaN or Inf in a weight);
+  /// unimplemented (architecture or component unknown: says which are supported);
+  /// invalid_argument (device, isa or thread count).
+  static Reranker load(const std::filesystem::path& directory, const LoadOptions& options = {});
+  Reranker(Reranker&&) noexcept;
+  Reranker& operator=(Reranker&&) noexcept;
+  ~Reranker();
+
+  /// Results sorted by logit, descending, ties by index (models with several labels: by index).
+  /// A score does not depend on its neighbours in the batch. Text is UTF-8; ill-formed parts are
+  /// replaced and counted in stats.
+  /// Errors: invalid_argument (no passages); data_loss (a NaN or Inf came out of a layer: named).
+  std::vector<RerankResult> rerank(std::string_view query,
+                                   std::span<const std::string_view> passages,
+                                   const RerankOptions& options = {},
+                                   RunStats* stats = nullptr) const;
+
+  /// Many requests in shared batches; result i belongs to request i.
+  std::vector<std::vector<RerankResult>> rerank(std::span<const RerankRequest> requests,
+                                                const RerankOptions& options = {},
+                                                RunStats* stats = nullptr) const;
+
+  /// What max_length becomes: min(max_length, info().max_length), and at least the special tokens.
+  size_t effective_max_length(size_t max_length) const;
+
+  const ModelInfo& info() const;
+  MemoryPlan memory_plan() const;
+
+ private:
+  struct Impl;
+  explicit Reranker(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tamis
