@@ -99,7 +99,8 @@ void FileMap::drop_pages(std::span<const std::byte> range) const {
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto base = reinterpret_cast<uintptr_t>(data_);
   const auto first = std::max(reinterpret_cast<uintptr_t>(range.data()), base);
-  const auto last = std::min(reinterpret_cast<uintptr_t>(range.data() + range.size()), base + size_);
+  const auto last =
+      std::min(reinterpret_cast<uintptr_t>(range.data() + range.size()), base + size_);
   const uintptr_t begin = (first + page - 1) / page * page;
   const uintptr_t end = last == base + size_ ? last : last / page * page;
   // A refusal (say, of a locked mapping) costs memory only, so it is not an error.
