@@ -352,6 +352,9 @@ def make_cases(model: torch.nn.Module, tokenizer: Tokenizer, fixture: Fixture) -
         wanted = [(pair, fixture.usable) for pair in texts.PAIRS]
         wanted += [(texts.PAIRS[0], 16), (texts.PAIRS[21], 16), (texts.PAIRS[23], 13),
                    (texts.PAIRS[23], 32)]
+        if fixture.usable > 256:  # attention over many row blocks, and a cut at the far end
+            wanted += [((texts.ENGLISH, " ".join(texts.TRAINING)), fixture.usable),
+                       ((texts.GERMAN, " ".join(texts.TRAINING)[:900]), fixture.usable)]
     else:
         wanted = [(text, fixture.usable) for text in texts.TEXTS] + [(texts.ENGLISH, 16)]
     double = copy.deepcopy(model).double()
