@@ -1,0 +1,194 @@
+// f32 GEMM on packed weights, and the register tile that attention shares. Included once for each
+// instruction set (kernels.cc).
+
+#if defined(TAMIS_KERNELS_GEMM_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TAMIS_KERNELS_GEMM_INL_H_
+#undef TAMIS_KERNELS_GEMM_INL_H_
+#else
+#define TAMIS_KERNELS_GEMM_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/kernels.h"
+#include "kernels/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tamis::kernels::HWY_NAMESPACE {
+
+using FloatTag = hn::ScalableTag<float>;
+using FloatVec = hn::Vec<FloatTag>;
+
+// A tile is kMr rows of two vectors: 12 accumulators of 16 registers (AVX2, SSE4), 24 of 32
+// (AVX-512). Two vectors a row let one broadcast of A feed two multiplications.
+constexpr int kMr = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
+HWY_INLINE int64_t panel_width() { return 2 * static_cast<int64_t>(hn::Lanes(FloatTag())); }
+
+/// acc[r] += A[r, 0..k) * B[0..k, two vectors]; B rows are panel_width() apart.
+template <int kRows>
+HWY_INLINE void multiply_tile(int64_t k, const float* HWY_RESTRICT a, int64_t lda,
+                              const float* HWY_RESTRICT b, FloatVec (&lo)[kRows],
+                              FloatVec (&hi)[kRows]) {
+  const FloatTag d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t i = 0; i < k; ++i) {
+    const FloatVec b_lo = hn::LoadU(d, b);
+    const FloatVec b_hi = hn::LoadU(d, b + lanes);
+    b += 2 * lanes;
+    HWY_UNROLL(12)
+    for (int r = 0; r < kRows; ++r) {
+      const FloatVec a_r = hn::Set(d, a[r * lda + i]);
+      lo[r] = hn::MulAdd(a_r, b_lo, lo[r]);
+      hi[r] = hn::MulAdd(a_r, b_hi, hi[r]);
+    }
+  }
+}
+
+/// Calls body.template operator()<n>() for the n = rows of 1..kMr.
+template <int kRows = kMr, class Body>
+HWY_INLINE void with_rows(int64_t rows, const Body& body) {
+  if (rows == kRows) {
+    body.template operator()<kRows>();
+  } else if constexpr (kRows > 1) {
+    with_rows<kRows - 1>(rows, body);
+  }
+}
+
+/// Rows of the next tile such that the tiles of `rows` differ by at most one row: a tail of one row
+/// costs as much time as a full tile.
+HWY_INLINE int64_t even_tile(int64_t rows) {
+  const int64_t tiles = (rows + kMr - 1) / kMr;
+  return (rows + tiles - 1) / tiles;
+}
+
+// Where one pass over k stands: the first starts from zero, the others from C; the last one adds
+// bias and activation.
+struct Pass {
+  bool first;
+  bool last;
+};
+
+template <int kRows>
+HWY_INLINE void gemm_tile(const GemmArgs& g, Pass pass, int64_t depth, const float* a, int64_t lda,
+                          const float* b, int64_t col, float* c) {
+  const FloatTag d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  FloatVec lo[kRows], hi[kRows];
+  const int64_t valid = std::min(2 * lanes, g.cols - col);
+  HWY_ALIGN float edge[2 * HWY_MAX_BYTES / sizeof(float)];  // C rows narrower than the panel
+  HWY_UNROLL(12)
+  for (int r = 0; r < kRows; ++r) {
+    if (pass.first) {
+      lo[r] = hi[r] = hn::Zero(d);
+    } else {
+      const float* from = c + r * g.ldc;
+      if (valid < 2 * lanes) {
+        std::memcpy(edge, from, static_cast<size_t>(valid) * sizeof(float));
+        from = edge;
+      }
+      lo[r] = hn::LoadU(d, from);
+      hi[r] = hn::LoadU(d, from + lanes);
+    }
+  }
+  multiply_tile<kRows>(depth, a, lda, b, lo, hi);
+  const FloatVec bias_lo = hn::LoadU(d, g.bias + col);
+  const FloatVec bias_hi = hn::LoadU(d, g.bias + col + lanes);
+  HWY_UNROLL(12)
+  for (int r = 0; r < kRows; ++r) {
+    if (pass.last) {
+      lo[r] = activate(d, g.activation, hn::Add(lo[r], bias_lo));
+      hi[r] = activate(d, g.activation, hn::Add(hi[r], bias_hi));
+    }
+    float* to = valid < 2 * lanes ? edge : c + r * g.ldc;
+    hn::StoreU(lo[r], d, to);
+    hn::StoreU(hi[r], d, to + lanes);
+    if (valid < 2 * lanes) {
+      std::memcpy(c + r * g.ldc, edge, static_cast<size_t>(valid) * sizeof(float));
+    }
+  }
+}
+
+// Depth of one pass over k, and rows of a block: kBlockRows x kDepth floats of A (192 KiB) and one
+// panel slice (64 KiB) stay in L2 together. Tuned on an AMD EPYC Zen 3 (512 KiB of L2, AVX2, peak
+// 103 GFLOP/s) over depth 256, 384, 512, 1024 and 48 to 192 rows: 1024 x 48 won or tied on each of
+// the shapes of XLM-R-large at 16 to 512 rows (83-97 % of peak from 64 rows on).
+constexpr int64_t kDepth = 1024;
+constexpr int64_t kBlockRows = 48;
+// Rows of the copied A lie this far apart, so that they do not share cache sets.
+constexpr int64_t kDepthStride = kDepth + 16;
+
+HWY_INLINE size_t gemm_scratch(int64_t rows, int64_t) {
+  return static_cast<size_t>(std::min(rows, kBlockRows) * kDepthStride);
+}
+
+HWY_NOINLINE void gemm(const GemmArgs& g, float* scratch) {
+  const int64_t nr = panel_width();
+  for (int64_t row0 = 0; row0 < g.rows; row0 += kBlockRows) {
+    const int64_t rows = std::min(kBlockRows, g.rows - row0);
+    for (int64_t k0 = 0; k0 < g.k; k0 += kDepth) {
+      const int64_t depth = std::min(kDepth, g.k - k0);
+      const Pass pass{k0 == 0, k0 + depth == g.k};
+      for (int64_t r = 0; r < rows; ++r) {
+        std::memcpy(scratch + r * kDepthStride, g.a + (row0 + r) * g.lda + k0,
+                    static_cast<size_t>(depth) * sizeof(float));
+      }
+      for (int64_t p = g.panel_begin; p < g.panel_end; ++p) {
+        const float* b = g.packed + (p * g.k + k0) * nr;
+        for (int64_t r = 0; r < rows;) {
+          const int64_t n = even_tile(rows - r);
+          const float* a = scratch + r * kDepthStride;
+          float* c = g.c + (row0 + r) * g.ldc + p * nr;
+          with_rows(n, [&]<int kRows>() HWY_ATTR {
+            gemm_tile<kRows>(g, pass, depth, a, kDepthStride, b, p * nr, c);
+          });
+          r += n;
+        }
+      }
+    }
+  }
+}
+
+HWY_INLINE void to_f32(DType dtype, const std::byte* src, int64_t n, float* dst) {
+  const FloatTag d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  if (dtype == DType::kF16) {
+    const hn::Rebind<hwy::float16_t, FloatTag> dh;
+    const auto* from = reinterpret_cast<const hwy::float16_t*>(src);
+    for (; i + lanes <= n; i += lanes) hn::StoreU(hn::PromoteTo(d, hn::LoadU(dh, from + i)), d, dst + i);
+  } else if (dtype == DType::kBF16) {
+    const hn::Rebind<hwy::bfloat16_t, FloatTag> db;
+    const auto* from = reinterpret_cast<const hwy::bfloat16_t*>(src);
+    for (; i + lanes <= n; i += lanes) hn::StoreU(hn::PromoteTo(d, hn::LoadU(db, from + i)), d, dst + i);
+  }
+  convert_to_f32(dtype, src + static_cast<size_t>(i) * size_of(dtype), dst + i,
+                 static_cast<size_t>(n - i));
+}
+
+// Columns of W are read nr rows at a time in blocks of kStep, so that each row's cache line is used
+// whole before it leaves L1.
+HWY_INLINE void pack_panel(DType dtype, const std::byte* w, int64_t row_bytes, int64_t rows,
+                           int64_t k, float* panel) {
+  constexpr int64_t kStep = 64;
+  const int64_t nr = panel_width();
+  HWY_ALIGN float block[HWY_MAX_BYTES / 2][kStep];
+  for (int64_t k0 = 0; k0 < k; k0 += kStep) {
+    const int64_t n = std::min(kStep, k - k0);
+    for (int64_t r = 0; r < rows; ++r) {
+      to_f32(dtype, w + r * row_bytes + k0 * static_cast<int64_t>(size_of(dtype)), n, block[r]);
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      float* to = panel + (k0 + i) * nr;
+      for (int64_t r = 0; r < rows; ++r) to[r] = block[r][i];
+      for (int64_t r = rows; r < nr; ++r) to[r] = 0.0f;
+    }
+  }
+}
+
+}  // namespace tamis::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
