@@ -21,7 +21,7 @@ import copy
 import json
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
@@ -37,6 +37,8 @@ import texts
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
+VERSIONS = {"versions": {"torch": torch.__version__, "transformers": transformers.__version__,
+                         "tokenizers": tokenizers.__version__}}
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -281,61 +283,67 @@ class Input:
     truncated: bool
 
 
-@dataclass
 class Templates:
-    """The special tokens around one text and a pair, by family."""
-    xlmr: bool
-    open: int = field(init=False)
-    close: int = field(init=False)
+    """A tokenizer with truncation on ids: one text, or a pair by FlagReranker's rule."""
 
-    def __post_init__(self) -> None:
-        self.open, self.close = (0, 2) if self.xlmr else (2, 3)
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self.tokenizer = tokenizer
+        self.open, self.close = tokenizer.encode("").ids
+        self.pair_specials = len(tokenizer.encode("", "").ids)
+        self.second_type = tokenizer.encode("", "").type_ids[-1]
 
-    def single(self, tokenizer: Tokenizer, text: str, max_length: int) -> Input:
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def single(self, text: str, max_length: int) -> Input:
+        ids = self.ids(text)
         kept = ids[:max_length - 2]
         out = [self.open, *kept, self.close]
         return Input(out, [0] * len(out), len(kept) < len(ids))
 
-    def pair(self, tokenizer: Tokenizer, query: str, passage: str, max_length: int) -> Input:
-        query_ids = tokenizer.encode(query, add_special_tokens=False).ids
-        passage_ids = tokenizer.encode(passage, add_special_tokens=False).ids
-        specials = 4 if self.xlmr else 3
-        kept_query = query_ids[:min(max_length * 3 // 4, max_length - specials)]
-        kept_passage = passage_ids[:max_length - specials - len(kept_query)]
-        middle = [self.close, self.close] if self.xlmr else [self.close]
-        first = [self.open, *kept_query, *middle]
+    def pair(self, query: str, passage: str, max_length: int) -> Input:
+        query_ids, passage_ids = self.ids(query), self.ids(passage)
+        room = max_length - self.pair_specials
+        kept_query = query_ids[:min(max_length * 3 // 4, room)]
+        kept_passage = passage_ids[:room - len(kept_query)]
+        first = [self.open, *kept_query, *[self.close] * (self.pair_specials - 2)]
         second = [*kept_passage, self.close]
         truncated = len(kept_query) < len(query_ids) or len(kept_passage) < len(passage_ids)
-        return Input(first + second, [0] * len(first) + [0 if self.xlmr else 1] * len(second),
-                     truncated)
+        return Input(first + second, [0] * len(first) + [self.second_type] * len(second), truncated)
 
 
-def check_templates(tokenizer: Tokenizer, templates: Templates) -> None:
-    """What is not cut must be what `tokenizers` itself makes of the pair."""
+def check_templates(templates: Templates) -> None:
+    """What is not cut must be what `tokenizers` itself makes of it."""
     for query, passage in texts.PAIRS:
-        ours = templates.pair(tokenizer, query, passage, 10 ** 6)
-        theirs = tokenizer.encode(query, passage)
+        ours = templates.pair(query, passage, 10 ** 6)
+        theirs = templates.tokenizer.encode(query, passage)
         assert (ours.ids, ours.type_ids) == (theirs.ids, theirs.type_ids), (query, passage)
-        assert templates.single(tokenizer, query, 10 ** 6).ids == tokenizer.encode(query).ids
+        assert templates.single(query, 10 ** 6).ids == templates.tokenizer.encode(query).ids
 
 
-def pool(hidden: torch.Tensor, fixture: Fixture) -> torch.Tensor:
+def pool(hidden: torch.Tensor, pooling: str, normalize: bool) -> torch.Tensor:
     """Hidden states [tokens, hidden] of one text to its embedding [hidden]."""
     out = {"cls": lambda: hidden[0], "mean": lambda: hidden.mean(0),
-           "lasttoken": lambda: hidden[-1]}[fixture.pooling]()
-    return out / out.norm().clamp_min(1e-12) if fixture.normalize else out
+           "lasttoken": lambda: hidden[-1]}[pooling]()
+    return out / out.norm().clamp_min(1e-12) if normalize else out
+
+
+def model_arguments(item: Input, with_types: bool) -> dict[str, torch.Tensor]:
+    arguments = {"input_ids": torch.tensor([item.ids]),
+                 "attention_mask": torch.ones(1, len(item.ids), dtype=torch.long)}
+    if with_types:
+        arguments["token_type_ids"] = torch.tensor([item.type_ids])
+    return arguments
 
 
 def forward(model: torch.nn.Module, item: Input, fixture: Fixture) -> torch.Tensor:
-    arguments = {"input_ids": torch.tensor([item.ids]),
-                 "attention_mask": torch.ones(1, len(item.ids), dtype=torch.long)}
-    if fixture.family == "bert":
-        arguments["token_type_ids"] = torch.tensor([item.type_ids])
     with torch.no_grad():
-        out = model(**arguments)
-    return out.logits[0] if fixture.kind == "cross_encoder" else pool(
-        out.last_hidden_state[0], fixture)
+        out = model(**model_arguments(item, fixture.family == "bert"))
+    if fixture.kind == "cross_encoder":
+        return out.logits[0]
+    return pool(out.last_hidden_state[0], fixture.pooling, fixture.normalize)
 
 
 def numbers(values: torch.Tensor) -> list[float]:
@@ -344,9 +352,16 @@ def numbers(values: torch.Tensor) -> list[float]:
     return [float(f"{value:.{digits}g}") for value in values.tolist()]
 
 
+def write_golden(path: Path, head: dict, cases: list[dict]) -> None:
+    """One line a case, so that a change is readable."""
+    lines = ",\n".join("  " + json.dumps(case, ensure_ascii=False) for case in cases)
+    start = json.dumps(head, indent=1, ensure_ascii=False)[:-2]
+    path.write_text(f'{start},\n "cases": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+
+
 def make_cases(model: torch.nn.Module, tokenizer: Tokenizer, fixture: Fixture) -> list[dict]:
-    templates = Templates(fixture.family == "xlmr")
-    check_templates(tokenizer, templates)
+    templates = Templates(tokenizer)
+    check_templates(templates)
     cases = []
     if fixture.kind == "cross_encoder":
         wanted = [(pair, fixture.usable) for pair in texts.PAIRS]
@@ -362,10 +377,10 @@ def make_cases(model: torch.nn.Module, tokenizer: Tokenizer, fixture: Fixture) -
     for text, max_length in wanted:
         if fixture.kind == "cross_encoder":
             case = {"query": text[0], "passage": text[1]}
-            item = templates.pair(tokenizer, *text, max_length)
+            item = templates.pair(*text, max_length)
         else:
             case = {"text": text}
-            item = templates.single(tokenizer, text, max_length)
+            item = templates.single(text, max_length)
         case |= {"max_length": max_length, "truncated": item.truncated, "ids": item.ids}
         if fixture.family == "bert":
             case["type_ids"] = item.type_ids
@@ -416,17 +431,13 @@ def make(fixture: Fixture) -> None:
     write_weights(stored_tensors(stored, fixture), fixture, folder)
 
     cases = make_cases(model, tokenizer, fixture)
-    golden = {"made_by": "tools/golden/make_model_goldens.py", "kind": fixture.kind,
-              "versions": {"torch": torch.__version__, "transformers": transformers.__version__,
-                           "tokenizers": tokenizers.__version__},
+    golden = {"made_by": "tools/golden/make_model_goldens.py", "kind": fixture.kind, **VERSIONS,
               "arithmetic": "f32 on the CPU, eager attention, one input at a time"}
     if fixture.kind == "cross_encoder":
         golden["labels"] = list(fixture.labels)
     else:
         golden |= {"pooling": fixture.pooling, "normalized": fixture.normalize}
-    lines = ",\n".join("  " + json.dumps(case, ensure_ascii=False) for case in cases)
-    head = json.dumps(golden, indent=1, ensure_ascii=False)[:-2]
-    (folder / "golden.json").write_text(f'{head},\n "cases": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+    write_golden(folder / "golden.json", golden, cases)
 
     item = Input(cases[0]["ids"], cases[0].get("type_ids", []), False)
     reload = check_reload(folder, model, fixture, item)
