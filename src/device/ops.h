@@ -83,7 +83,10 @@ class Ops {
  public:
   virtual ~Ops() = default;
 
+  /// Errors: data_loss (a weight is NaN or infinite: tensor, index, value).
   virtual std::unique_ptr<PackedLinear> pack_linear(const LinearSource& source) = 0;
+  /// What bytes() of a packed layer of this shape will be.
+  virtual size_t linear_bytes(int64_t in_features, int64_t out_features) const = 0;
 
   /// out[t] = LayerNorm(words[ids[t]] + positions[positions[t]] + types[type_ids[t]])
   virtual void embed_layer_norm(const EmbeddingWeights& weights, const BatchView& batch,
@@ -95,7 +98,7 @@ class Ops {
                               Mat y) = 0;
   /// out[query] = softmax(q k^T / sqrt(head_dim)) v within each sequence and head.
   virtual void attention(const AttentionView& a, Mat out) = 0;
-  /// y[i] = x[rows[i]]
+  /// y[i] = x[rows[i]]; y may be the head of x if rows ascend (so that rows[i] >= i).
   virtual void gather_rows(ConstMat x, std::span<const int32_t> rows, Mat y) = 0;
   /// y[i] = mean of the rows of sequence i; sequences are never empty.
   virtual void mean_rows(ConstMat x, const int32_t* cu_seqlens, Mat y) = 0;

@@ -170,20 +170,22 @@ HWY_INLINE void to_f32(DType dtype, const std::byte* src, int64_t n, float* dst)
 
 // Columns of W are read nr rows at a time in blocks of kStep, so that each row's cache line is used
 // whole before it leaves L1.
-HWY_INLINE void pack_panel(DType dtype, const std::byte* w, int64_t row_bytes, int64_t rows,
-                           int64_t k, float* panel) {
+HWY_INLINE void pack_panel(const StoredRow* rows, int64_t k, float* panel) {
   constexpr int64_t kStep = 64;
   const int64_t nr = panel_width();
   HWY_ALIGN float block[HWY_MAX_BYTES / 2][kStep];
   for (int64_t k0 = 0; k0 < k; k0 += kStep) {
     const int64_t n = std::min(kStep, k - k0);
-    for (int64_t r = 0; r < rows; ++r) {
-      to_f32(dtype, w + r * row_bytes + k0 * static_cast<int64_t>(size_of(dtype)), n, block[r]);
+    for (int64_t r = 0; r < nr; ++r) {
+      const StoredRow& row = rows[r];
+      if (row.data == nullptr) {
+        std::fill_n(block[r], n, 0.0f);
+      } else {
+        to_f32(row.dtype, row.data + k0 * static_cast<int64_t>(size_of(row.dtype)), n, block[r]);
+      }
     }
     for (int64_t i = 0; i < n; ++i) {
-      float* to = panel + (k0 + i) * nr;
-      for (int64_t r = 0; r < rows; ++r) to[r] = block[r][i];
-      for (int64_t r = rows; r < nr; ++r) to[r] = 0.0f;
+      for (int64_t r = 0; r < nr; ++r) panel[(k0 + i) * nr + r] = block[r][i];
     }
   }
 }

@@ -44,15 +44,19 @@ struct AttentionArgs {
   float scale;
 };
 
+/// One row of a weight matrix as stored; null data is a row of zeros.
+struct StoredRow {
+  const std::byte* data;
+  DType dtype;
+};
+
 struct KernelTable {
   std::string_view isa;  ///< "avx512", "avx2", "sse4", "baseline"
   int64_t mr;            ///< rows of the GEMM's register tile
   int64_t nr;            ///< columns of it, and of a packed panel
 
-  /// One panel of packed weights from `rows` <= nr rows of W [., k], row_bytes apart, of dtype
-  /// F32, F16 or BF16. panel is [k][nr].
-  void (*pack_panel)(DType dtype, const std::byte* w, int64_t row_bytes, int64_t rows, int64_t k,
-                     float* panel);
+  /// One panel of packed weights, [k][nr], from nr rows of W [., k].
+  void (*pack_panel)(const StoredRow* rows, int64_t k, float* panel);
   /// Scratch: gemm_scratch(rows, k) floats.
   void (*gemm)(const GemmArgs& args, float* scratch);
   /// Scratch: attention_scratch(queries, keys, head_dim) floats.
@@ -66,7 +70,9 @@ struct KernelTable {
   /// y *= s
   void (*scale)(float s, int64_t n, float* y);
   float (*dot)(const float* a, const float* b, int64_t n);
-  /// F32, F16 or BF16 to f32; src may be unaligned.
+  /// False if one of x is NaN or infinite.
+  bool (*all_finite)(const float* x, int64_t n);
+  /// A floating storage type to f32; src may be unaligned.
   void (*to_f32)(DType dtype, const std::byte* src, int64_t n, float* dst);
 
   size_t (*gemm_scratch)(int64_t rows, int64_t k);

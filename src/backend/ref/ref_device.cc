@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/fail.h"
 
@@ -19,6 +20,7 @@ class RefLinear : public PackedLinear {
 };
 
 void append_f32(const TensorView& tensor, std::vector<float>& out) {
+  require_finite(tensor);
   const size_t n = static_cast<size_t>(element_count(tensor.shape));
   out.resize(out.size() + n);
   convert_to_f32(tensor.dtype, tensor.bytes.data(), out.data() + out.size() - n, n);
@@ -64,6 +66,10 @@ class RefOps : public Ops {
     return std::make_unique<RefLinear>(in, out, std::move(weight), std::move(bias));
   }
 
+  size_t linear_bytes(int64_t in, int64_t out) const override {
+    return static_cast<size_t>(out * (in + 1)) * sizeof(float);
+  }
+
   void embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch, Mat out) override {
     std::vector<double> v(static_cast<size_t>(w.hidden));
     std::vector<float> word(v.size());
@@ -107,7 +113,8 @@ class RefOps : public Ops {
 
   void gather_rows(ConstMat x, std::span<const int32_t> rows, Mat y) override {
     for (size_t i = 0; i < rows.size(); ++i) {
-      std::copy_n(x.row(rows[i]), x.cols, y.row(static_cast<int64_t>(i)));
+      std::memmove(y.row(static_cast<int64_t>(i)), x.row(rows[i]),
+                   static_cast<size_t>(x.cols) * sizeof(float));
     }
   }
 

@@ -1,0 +1,197 @@
+#include "backend/cpu/cpu_ops.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "base/fail.h"
+
+namespace tamis {
+namespace {
+
+// A fork and join costs 1-3 us while the workers spin; a task below this many multiply-adds
+// (about 10 us on one core) is not worth handing out.
+constexpr int64_t kMinTaskWork = 1 << 19;
+// Columns of a task: at most 16 panels, 1 MB of weights at k = 1024, so that they stay in the cache
+// while all rows pass over them.
+constexpr int64_t kMaxTaskPanels = 16;
+
+class CpuLinear : public PackedLinear {
+ public:
+  static size_t size(int64_t in, int64_t out, int64_t nr) {
+    return static_cast<size_t>((out + nr - 1) / nr * nr * (in + 1)) * sizeof(float);
+  }
+  CpuLinear(int64_t in, int64_t out, int64_t nr)
+      : PackedLinear(in, out, size(in, out, nr)),
+        panels((out + nr - 1) / nr),
+        weights(static_cast<size_t>(panels * nr * in)),
+        bias(static_cast<size_t>(panels * nr), 0.0f) {}
+  int64_t panels;
+  FloatBuffer weights;  // [panels][in][nr]
+  std::vector<float> bias;
+};
+
+/// Names the first NaN or Inf of a source that is known to have one.
+[[noreturn]] void fail_not_finite(const LinearSource& source) {
+  std::vector<const TensorView*> tensors = source.weights;
+  for (const TensorView* b : source.biases) {
+    if (b != nullptr) tensors.push_back(b);
+  }
+  for (const TensorView* tensor : tensors) require_finite(*tensor);
+  fail(ErrorCode::kInternal, "tensor {}: not finite after packing", tensors[0]->name);
+}
+
+}  // namespace
+
+CpuOps::CpuOps(const kernels::KernelTable& table, ThreadPool& pool)
+    : table_(table), pool_(pool), scratch_(static_cast<size_t>(pool.threads())) {}
+
+void CpuOps::reserve_scratch(size_t floats) {
+  for (FloatBuffer& buffer : scratch_) {
+    if (buffer.size() < floats) buffer = FloatBuffer(floats);
+  }
+}
+
+void CpuOps::for_each_row(int64_t rows, int64_t cols, const std::function<void(int64_t)>& task) {
+  constexpr int64_t kMinElements = 1 << 14;
+  const int64_t step = std::max<int64_t>(1, kMinElements / std::max<int64_t>(cols, 1));
+  pool_.parallel_for(static_cast<size_t>((rows + step - 1) / step), [&](size_t i, int) {
+    const int64_t begin = static_cast<int64_t>(i) * step;
+    for (int64_t r = begin; r < std::min(rows, begin + step); ++r) task(r);
+  });
+}
+
+std::unique_ptr<PackedLinear> CpuOps::pack_linear(const LinearSource& source) {
+  const int64_t in = source.weights[0]->shape[1];
+  const int64_t nr = table_.nr;
+  std::vector<kernels::StoredRow> rows;
+  for (const TensorView* w : source.weights) {
+    const size_t row_bytes = static_cast<size_t>(in) * size_of(w->dtype);
+    for (int64_t r = 0; r < w->shape[0]; ++r) {
+      rows.push_back({w->bytes.data() + static_cast<size_t>(r) * row_bytes, w->dtype});
+    }
+  }
+  const int64_t out = static_cast<int64_t>(rows.size());
+  auto packed = std::make_unique<CpuLinear>(in, out, nr);
+  rows.resize(static_cast<size_t>(packed->panels * nr), {nullptr, DType::kF32});
+  std::atomic<bool> finite{true};
+  pool_.parallel_for(static_cast<size_t>(packed->panels), [&](size_t p, int) {
+    float* panel = packed->weights.data() + static_cast<int64_t>(p) * in * nr;
+    table_.pack_panel(rows.data() + static_cast<int64_t>(p) * nr, in, panel);
+    if (!table_.all_finite(panel, in * nr)) finite = false;
+  });
+  float* bias = packed->bias.data();
+  for (size_t i = 0; i < source.weights.size(); ++i) {
+    const size_t n = static_cast<size_t>(source.weights[i]->shape[0]);
+    if (const TensorView* b = source.biases[i]; b != nullptr) {
+      convert_to_f32(b->dtype, b->bytes.data(), bias, n);
+    }
+    bias += n;
+  }
+  if (!finite || !table_.all_finite(packed->bias.data(), out)) fail_not_finite(source);
+  return packed;
+}
+
+size_t CpuOps::linear_bytes(int64_t in_features, int64_t out_features) const {
+  return CpuLinear::size(in_features, out_features, table_.nr);
+}
+
+void CpuOps::embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch, Mat out) {
+  const int64_t row_bytes = w.hidden * static_cast<int64_t>(size_of(w.word_dtype));
+  for_each_row(batch.tokens, w.hidden, [&](int64_t t) {
+    float* row = out.row(t);
+    table_.to_f32(w.word_dtype, w.words + batch.ids[t] * row_bytes, w.hidden, row);
+    table_.add(w.types.data() + batch.type_ids[t] * w.hidden, w.hidden, row);
+    table_.layer_norm(row, w.positions.data() + batch.positions[t] * w.hidden,
+                      w.norm.gamma.data(), w.norm.beta.data(), w.norm.eps, w.hidden, row);
+  });
+}
+
+void CpuOps::linear(const PackedLinear& weights, ConstMat x, Activation activation, Mat y) {
+  const auto& w = static_cast<const CpuLinear&>(weights);
+  if (x.rows == 0) return;
+  reserve_scratch(table_.gemm_scratch(x.rows, x.cols));
+  // Tasks split columns, not rows: each weight is then read by one core only.
+  const int64_t panel_work = x.rows * x.cols * table_.nr;
+  const int64_t even = (w.panels + 4 * pool_.threads() - 1) / (4 * pool_.threads());
+  const int64_t least = (kMinTaskWork + panel_work - 1) / panel_work;
+  const int64_t step = std::clamp(std::max(even, least), int64_t{1}, kMaxTaskPanels);
+  pool_.parallel_for(static_cast<size_t>((w.panels + step - 1) / step), [&](size_t i, int thread) {
+    kernels::GemmArgs args;
+    args.a = x.data;
+    args.lda = x.stride;
+    args.rows = x.rows;
+    args.k = x.cols;
+    args.packed = w.weights.data();
+    args.bias = w.bias.data();
+    args.cols = w.out_features();
+    args.panel_begin = static_cast<int64_t>(i) * step;
+    args.panel_end = std::min(w.panels, args.panel_begin + step);
+    args.activation = activation;
+    args.c = y.data;
+    args.ldc = y.stride;
+    table_.gemm(args, scratch_[static_cast<size_t>(thread)].data());
+  });
+}
+
+void CpuOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& w, Mat y) {
+  for_each_row(x.rows, x.cols, [&](int64_t r) {
+    table_.layer_norm(x.row(r), residual.row(r), w.gamma.data(), w.beta.data(), w.eps, x.cols,
+                      y.row(r));
+  });
+}
+
+void CpuOps::attention(const AttentionView& a, Mat out) {
+  const int64_t head_dim = a.q.cols / a.heads;
+  size_t scratch = 0;
+  for (int64_t s = 0; s < a.sequences; ++s) {
+    scratch = std::max(scratch, table_.attention_scratch(a.cu_queries[s + 1] - a.cu_queries[s],
+                                                         a.cu_keys[s + 1] - a.cu_keys[s], head_dim));
+  }
+  reserve_scratch(scratch);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  pool_.parallel_for(static_cast<size_t>(a.sequences * a.heads), [&](size_t i, int thread) {
+    const int64_t s = static_cast<int64_t>(i) / a.heads;
+    const int64_t col = static_cast<int64_t>(i) % a.heads * head_dim;
+    kernels::AttentionArgs args;
+    args.q = a.q.row(a.cu_queries[s]) + col;
+    args.k = a.k.row(a.cu_keys[s]) + col;
+    args.v = a.v.row(a.cu_keys[s]) + col;
+    args.out = out.row(a.cu_queries[s]) + col;
+    args.q_stride = a.q.stride;
+    args.kv_stride = a.k.stride;
+    args.out_stride = out.stride;
+    args.queries = a.cu_queries[s + 1] - a.cu_queries[s];
+    args.keys = a.cu_keys[s + 1] - a.cu_keys[s];
+    args.head_dim = head_dim;
+    args.scale = scale;
+    table_.attention(args, scratch_[static_cast<size_t>(thread)].data());
+  });
+}
+
+void CpuOps::gather_rows(ConstMat x, std::span<const int32_t> rows, Mat y) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::memmove(y.row(static_cast<int64_t>(i)), x.row(rows[i]),
+                 static_cast<size_t>(x.cols) * sizeof(float));
+  }
+}
+
+void CpuOps::mean_rows(ConstMat x, const int32_t* cu_seqlens, Mat y) {
+  for_each_row(y.rows, y.cols * 64, [&](int64_t s) {
+    std::fill_n(y.row(s), y.cols, 0.0f);
+    for (int64_t t = cu_seqlens[s]; t < cu_seqlens[s + 1]; ++t) {
+      table_.add(x.row(t), y.cols, y.row(s));
+    }
+    table_.scale(1.0f / static_cast<float>(cu_seqlens[s + 1] - cu_seqlens[s]), y.cols, y.row(s));
+  });
+}
+
+void CpuOps::l2_normalize(Mat y) {
+  for (int64_t r = 0; r < y.rows; ++r) {
+    const float norm = std::sqrt(table_.dot(y.row(r), y.row(r), y.cols));
+    table_.scale(1.0f / std::max(norm, 1e-12f), y.cols, y.row(r));
+  }
+}
+
+}  // namespace tamis

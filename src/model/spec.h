@@ -1,0 +1,101 @@
+#pragma once
+
+// What a model directory holds, as the engine sees it: the architecture, and ONE table of the
+// tensors that it needs. Loading, checking, `inspect` and the memory plan all read this table.
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "batch/packed_batch.h"
+#include "io/checkpoint.h"
+#include "io/model_config.h"
+#include "numeric/activation.h"
+#include "numeric/tensor_view.h"
+#include "tamis/model.h"
+#include "tamis/types.h"
+
+namespace tamis {
+
+/// Everything about a model but its weights.
+struct ModelSpec {
+  std::filesystem::path directory;
+  std::string architecture;     ///< as config.json names it, e.g. "BertModel"
+  io::ModelConfig config;
+  ModelKind kind = ModelKind::kEmbedder;
+  Activation activation = Activation::kGelu;
+  Pooling pooling = Pooling::kCls;  ///< kCls of a cross-encoder: its head reads the first token
+  bool normalize = false;
+  PositionRule positions;
+  size_t max_length = 0;          ///< tokens that the position table has room for
+  size_t default_max_length = 0;  ///< sentence_bert_config.json's, else 512, never above max_length
+};
+
+/// Errors: not_found, data_loss (from the readers of src/io); unimplemented (architecture,
+/// activation, position embedding or pooling that is not supported: says which are).
+ModelSpec read_spec(const std::filesystem::path& directory, const LoadOptions& options);
+
+/// A place in the model for one tensor.
+enum class Slot {
+  kWords,
+  kPositions,
+  kTypes,
+  kEmbeddingGamma,
+  kEmbeddingBeta,
+  kQueryWeight,
+  kQueryBias,
+  kKeyWeight,
+  kKeyBias,
+  kValueWeight,
+  kValueBias,
+  kAttentionWeight,
+  kAttentionBias,
+  kAttentionGamma,
+  kAttentionBeta,
+  kUpWeight,
+  kUpBias,
+  kDownWeight,
+  kDownBias,
+  kOutputGamma,
+  kOutputBeta,
+  kHeadDenseWeight,
+  kHeadDenseBias,
+  kHeadOutWeight,
+  kHeadOutBias,
+};
+
+struct SlotSpec {
+  Slot slot;
+  int64_t layer;     ///< 0 for slots outside the layers
+  std::string name;  ///< of the tensor, without the prefix of the encoder
+  bool in_encoder;   ///< named below the prefix ("roberta.", "bert." or none)
+  Shape shape;
+};
+
+/// The table. Every tensor in it must be there; every other tensor of the checkpoint is ignored.
+std::vector<SlotSpec> tensor_table(const ModelSpec& spec);
+
+/// The tensors of a checkpoint in their slots.
+class ModelTensors {
+ public:
+  /// Errors: data_loss listing every missing tensor, wrong shape and unusable dtype at once.
+  ModelTensors(const ModelSpec& spec, const io::Checkpoint& checkpoint, const LogSink& log);
+
+  const TensorView& at(Slot slot, int64_t layer = 0) const;
+  bool has(Slot slot, int64_t layer = 0) const;
+  bool uses(const TensorView& tensor) const;
+  int64_t elements() const { return elements_; }
+
+ private:
+  struct Entry {
+    Slot slot;
+    int64_t layer;
+    const TensorView* tensor;
+  };
+  std::vector<Entry> entries_;
+  int64_t elements_ = 0;
+};
+
+}  // namespace tamis

@@ -1,0 +1,76 @@
+#include "tamis/session.h"
+
+#include <algorithm>
+
+#include "base/fail.h"
+
+namespace tamis {
+namespace {
+
+std::string_view pooling_name(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::kMean: return "mean";
+    case Pooling::kLast: return "last";
+    default: return "cls";
+  }
+}
+
+}  // namespace
+
+ModelInfo make_info(const ModelSpec& spec, int64_t parameters, size_t labels) {
+  ModelInfo info;
+  info.directory = spec.directory;
+  info.architecture = spec.architecture;
+  info.kind = spec.kind;
+  info.hidden_size = spec.config.hidden_size;
+  info.num_layers = spec.config.num_hidden_layers;
+  info.num_heads = spec.config.num_attention_heads;
+  info.intermediate_size = spec.config.intermediate_size;
+  info.vocab_size = spec.config.vocab_size;
+  info.max_length = spec.max_length;
+  info.parameters = parameters;
+  if (spec.kind == ModelKind::kCrossEncoder) {
+    info.labels = spec.config.labels;
+    for (size_t i = info.labels.size(); i < labels; ++i) {
+      info.labels.push_back(fmt::format("LABEL_{}", i));
+    }
+  } else {
+    info.pooling = pooling_name(spec.pooling);
+    info.normalize = spec.normalize;
+  }
+  return info;
+}
+
+Session Session::load(const std::filesystem::path& directory, const LoadOptions& options) {
+  const ModelSpec spec = read_spec(directory, options);
+  Session session;
+  session.tokenizer = text::Tokenizer::load(directory, options.log);
+  if (session.tokenizer->vocab_size() > static_cast<size_t>(spec.config.vocab_size)) {
+    fail(ErrorCode::kDataLoss,
+         "{}: the tokenizer has ids up to {}, but the word table has only {} rows",
+         directory.string(), session.tokenizer->vocab_size() - 1, spec.config.vocab_size);
+  }
+  session.replica = std::make_unique<Replica>(
+      make_device(options.device, {options.threads, options.isa}), spec, options.log);
+  session.info = make_info(spec, session.replica->weights().parameters,
+                           static_cast<size_t>(output_size(session.replica->weights())));
+  return session;
+}
+
+size_t Session::clamp_length(size_t asked, size_t least) const {
+  return std::clamp(asked, least, std::max(least, info.max_length));
+}
+
+std::vector<SequenceView> Inputs::views() const {
+  std::vector<SequenceView> out;
+  out.reserve(encodings_.size());
+  for (const text::Encoding& e : encodings_) out.push_back({e.ids, e.type_ids});
+  return out;
+}
+
+double Stopwatch::ms() const {
+  const auto elapsed = std::chrono::steady_clock::now() - start_;
+  return std::chrono::duration<double, std::milli>(elapsed).count();
+}
+
+}  // namespace tamis

@@ -1,0 +1,52 @@
+#pragma once
+
+// What Reranker and Embedder share: a tokenizer and a replica that were loaded together.
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "engine/replica.h"
+#include "tamis/model.h"
+#include "tamis/types.h"
+#include "text/tokenizer.h"
+
+namespace tamis {
+
+struct Session {
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+  std::unique_ptr<Replica> replica;
+  ModelInfo info;
+
+  static Session load(const std::filesystem::path& directory, const LoadOptions& options);
+
+  /// The limit that will hold: at most what the model allows, at least `least`.
+  size_t clamp_length(size_t asked, size_t least) const;
+};
+
+ModelInfo make_info(const ModelSpec& spec, int64_t parameters, size_t labels);
+
+/// Model inputs in one arena; views stay valid while this lives and nothing is added.
+class Inputs {
+ public:
+  void add(text::Encoding encoding) { encodings_.push_back(std::move(encoding)); }
+  std::vector<SequenceView> views() const;
+  size_t tokens_of(size_t i) const { return encodings_[i].ids.size(); }
+  size_t size() const { return encodings_.size(); }
+
+ private:
+  std::vector<text::Encoding> encodings_;
+};
+
+/// Milliseconds since construction.
+class Stopwatch {
+ public:
+  double ms() const;
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace tamis
