@@ -76,10 +76,11 @@ def make_workloads(model: Path, seed: int) -> dict[str, Workload]:
         return Workload(name, what, requests, lengths, warm_up)
 
     normal = [min(MAX_LENGTH, max(24, round(rng.gauss(96, 30)))) for _ in range(100)]
+    uniform = [rng.randint(32, 512) for _ in range(32)]
     return {work.name: work for work in (
         of_lengths("W1", "1 pair of 64 tokens", [64], False, 2),
         of_lengths("W2", "1 pair of 512 tokens", [512], False, 1),
-        of_lengths("W3", "32 pairs of 32-512", [rng.randint(32, 512) for _ in range(32)], False, 0),
+        of_lengths("W3", "32 pairs of 32-512", uniform, False, 0),
         of_lengths("W4", "1 query, 100 passages ~96", normal, True, 0))}
 
 
@@ -219,9 +220,9 @@ def machine() -> dict:
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8",
               "asimd", "sve")
     memory = next(int(line.split()[1]) for line in open("/proc/meminfo") if "MemTotal" in line)
-    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory_gb": round(memory / 2**20, 1),
-            "flags": [flag for flag in wanted if flag in flags], "load_average": os.getloadavg()[0],
-            "system": platform.platform()}
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)),
+            "memory_gb": round(memory / 2**20, 1), "flags": [flag for flag in wanted if flag in flags],
+            "load_average": round(os.getloadavg()[0], 2), "system": platform.platform()}
 
 
 def output_of(*command: str) -> str:
@@ -231,7 +232,8 @@ def output_of(*command: str) -> str:
 
 def commit() -> str:
     changed = output_of("git", "status", "--porcelain", "--untracked-files=no")
-    return output_of("git", "rev-parse", "--short=12", "HEAD") + (" with changes" if changed else "")
+    head = output_of("git", "rev-parse", "--short=12", "HEAD")
+    return head + (" with changes" if changed else "")
 
 
 def warm_page_cache(model: Path) -> None:
@@ -297,7 +299,8 @@ def main() -> None:
     if torch:
         torch.close()
     if args.json:
-        args.json.write_text(json.dumps({**facts, "rows": rows, "summary": summary}, indent=1) + "\n")
+        everything = {**facts, "rows": rows, "summary": summary}
+        args.json.write_text(json.dumps(everything, indent=1) + "\n")
 
 
 if __name__ == "__main__":

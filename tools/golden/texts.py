@@ -1,12 +1,12 @@
 """Texts of our own for tokenizers and golden values: several languages, scripts and oddities."""
 
 ENGLISH = (
-    "A sieve lets the fine flour pass and keeps the husks back. Bakers shook it over a wooden trough "
-    "every morning, long before the first loaf went into the oven, and the sound of it woke the "
-    "street. When the mesh tore, a new one was woven from horse hair in a single evening.")
+    "A sieve lets the fine flour pass and keeps the husks back. Bakers shook it over a wooden "
+    "trough every morning, long before the first loaf went into the oven, and the sound of it woke "
+    "the street. When the mesh tore, a new one was woven from horse hair in a single evening.")
 GERMAN = (
-    "Ein Sieb lässt das feine Mehl durch und hält die Spelzen zurück. Die Müllerin prüfte jede Masche "
-    "gegen das Licht; war eine zu groß, wurde der ganze Boden erneuert.")
+    "Ein Sieb lässt das feine Mehl durch und hält die Spelzen zurück. Die Müllerin prüfte jede "
+    "Masche gegen das Licht; war eine zu groß, wurde der ganze Boden erneuert.")
 FRENCH = (
     "Le tamis laisse passer la farine la plus fine et retient le son. À l'automne, le meunier "
     "réparait la toile déchirée près de la fenêtre, où la lumière était meilleure.")
@@ -26,10 +26,12 @@ KOREAN = "체는 고운 가루를 통과시키고 겨를 남긴다."
 # What the tiny tokenizers are trained on; the other languages stay unknown to them on purpose.
 TRAINING = [sentence.strip() + "." for text in (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN)
             for sentence in text.split(".") if sentence.strip()] + [
-    "What does a sieve keep back?", "Who wove the mesh, and from what?", "which bread is baked first",
+    "What does a sieve keep back?", "Who wove the mesh, and from what?",
+    "which bread is baked first",
     "Was hält das Sieb zurück?", "Où répare-t-on la toile ?", "Что делает пекарь утром?",
     "The river rises in March 1874, 12 km north of the mill.", "Prices fell by 3.5 % in 2019.",
-    "The miller's daughter said: \"no\".", "筛子让细面粉通过", "sieve sieves sieved flour flours bread",
+    "The miller's daughter said: \"no\".", "筛子让细面粉通过",
+    "sieve sieves sieved flour flours bread",
 ]
 
 # (query, passage): related, unrelated, across languages, short, long, odd.
@@ -51,7 +53,8 @@ PAIRS = [
     ("", "A passage without a query."),
     ("", ""),
     ("  two   spaces ", "tab\there, line\nbreak,  \u00a0 no-break and trailing  "),
-    ("MESH ÉTÉ Ärger", "m\u0301esh e\u0301te\u0301 \u00c4rger na\u00efve co-op's 3.5% (2019) \u2014 \u00abno\u00bb"),
+    ("MESH ÉTÉ Ärger",
+     "m\u0301esh e\u0301te\u0301 \u00c4rger na\u00efve co-op's 3.5% (2019) \u2014 \u00abno\u00bb"),
     ("emoji \U0001f35e?", "\U0001f35e\U0001f33e bread \U0001f468\u200d\U0001f33e wheat \ufe0f end"),
     ("literal </s> token", "the text says <mask> and [SEP] and <s> here"),
     ("long passage", " ".join([ENGLISH, GERMAN, FRENCH, SPANISH])),
