@@ -1,0 +1,26 @@
+#pragma once
+
+// The commands. Each adds itself to the tool and gives back what runs it.
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <chrono>
+#include <functional>
+
+namespace tamis::cli {
+
+struct Command {
+  CLI::App* app;
+  /// Called after the command line has been parsed; returns the exit status. Errors: any Error,
+  /// ClosedPipe.
+  std::function<int(std::chrono::steady_clock::time_point process_start)> run;
+};
+
+Command add_rerank(CLI::App& root);
+Command add_embed(CLI::App& root);
+Command add_tokenize(CLI::App& root);
+Command add_inspect(CLI::App& root);
+Command add_completion(CLI::App& root);
+
+}  // namespace tamis::cli

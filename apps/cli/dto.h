@@ -1,0 +1,74 @@
+#pragma once
+
+// Every JSON text that the command line reads or writes.
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tamis/embedder.h"
+#include "tamis/error.h"
+#include "tamis/model.h"
+#include "tamis/reranker.h"
+#include "tamis/tokenizer.h"
+
+namespace tamis::cli {
+
+enum class JsonLayout { kLine, kIndented };
+
+/// {"query": string, "passages": [string, ...]}; other members are ignored.
+struct RerankLine {
+  std::string query;
+  std::vector<std::string> passages;
+};
+
+/// {"text": string}, or {"query": string, "passage": string} where pairs are allowed.
+struct TextLine {
+  std::string text;  ///< or the query
+  std::optional<std::string> passage;
+};
+
+/// Parses one line. `where` ("pairs.jsonl:7") begins every message. Ill-formed UTF-8 is repaired
+/// first and counted in utf8_replacements; an escaped lone surrogate ("\ud800") is an error,
+/// because it names no character that could be put in its place without changing what was meant.
+/// Errors: data_loss, for a line that is not JSON, lacks a member, has one of another kind, or has
+/// no passages.
+RerankLine parse_rerank_line(std::string_view line, const std::string& where,
+                             size_t& utf8_replacements);
+TextLine parse_text_line(std::string_view line, const std::string& where, bool pairs_allowed,
+                         size_t& utf8_replacements);
+
+/// {"results":[{"index","logit","score","tokens","truncated"}, ...]}; models with several labels
+/// have "logits" (all of them, by label) in the place of "logit" and "score".
+void write_results(std::string& out, std::span<const RerankResult> results, JsonLayout layout);
+
+/// {"embedding":[...]}
+void write_embedding(std::string& out, std::span<const float> values, JsonLayout layout);
+
+/// {"ids":[...]}, and {"tokens":[...]} with the pieces where they are wanted.
+void write_tokens(std::string& out, const TokenizedInput& input,
+                  std::span<const std::string_view> pieces, JsonLayout layout);
+
+/// {"error":{"code","message","line"}}
+void write_error(std::string& out, const Error& error, size_t line, JsonLayout layout);
+
+/// What `tamis inspect --format json` says.
+void write_description(std::string& out, const ModelDescription& model,
+                       std::span<const std::string> isas, JsonLayout layout);
+
+/// What --timings says, in milliseconds of wall clock.
+struct Timings {
+  double load_ms = 0;
+  double first_result_ms = 0;            ///< from the start of the process
+  RunStats stats;                        ///< of the last repetition
+  std::string_view sequences = "pairs";  ///< what they are called
+  std::vector<double> inference_ms_all;  ///< a repetition each; empty without --repeat
+  std::vector<double> total_ms_all;
+};
+
+void write_timings(std::string& out, const Timings& timings);
+
+}  // namespace tamis::cli

@@ -1,0 +1,203 @@
+// tamis inspect
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "arguments.h"
+#include "commands.h"
+#include "default_model.h"
+#include "display_width.h"
+#include "options.h"
+#include "tamis/model.h"
+
+namespace tamis::cli {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  tamis inspect
+  tamis inspect models/bge-reranker-v2-m3 --all
+  tamis inspect models/bge-m3 --format json
+
+Nothing is loaded: sizes come from the files' headers. Tensors of equal layers are shown once, as layer.0-23.)";
+
+struct Options {
+  ModelOptions model;
+  OutputOptions output;
+  std::string directory;  // the positional form of --model
+  bool all = false;
+};
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+// Tensors that differ by their layer's number alone.
+struct TensorGroup {
+  std::string before, after;  // of the number
+  std::vector<int64_t> layers;
+  TensorInfo first;
+  size_t bytes = 0;
+
+  std::string name() const {
+    if (layers.empty()) return first.name;
+    const auto [low, high] = std::minmax_element(layers.begin(), layers.end());
+    const bool without_gaps = *high - *low + 1 == static_cast<int64_t>(layers.size());
+    return before +
+           (layers.size() == 1 ? fmt::format("{}", *low)
+            : without_gaps     ? fmt::format("{}-{}", *low, *high)
+                               : fmt::format("{}", fmt::join(layers, ","))) +
+           after;
+  }
+};
+
+// "encoder.layer.11.output.dense.bias" → its parts around the first number; no number: layers
+// empty.
+TensorGroup group_of(const TensorInfo& tensor) {
+  TensorGroup out;
+  out.first = tensor;
+  for (size_t dot = tensor.name.find('.'); dot != std::string::npos;
+       dot = tensor.name.find('.', dot + 1)) {
+    const size_t begin = dot + 1;
+    const size_t end = std::min(tensor.name.find('.', begin), tensor.name.size());
+    const std::string part = tensor.name.substr(begin, end - begin);
+    const bool number = !part.empty() && part.size() < 7 &&
+                        part.find_first_not_of("0123456789") == std::string::npos;
+    if (!number) continue;
+    out.before = tensor.name.substr(0, begin);
+    out.after = tensor.name.substr(end);
+    out.layers = {std::stoll(part)};
+    break;
+  }
+  return out;
+}
+
+std::vector<TensorGroup> grouped_tensors(const std::vector<TensorInfo>& tensors, bool all,
+                                         bool used) {
+  std::vector<TensorGroup> out;
+  std::map<std::string, size_t> known;  // what the members of a group share → index in out
+  for (const TensorInfo& tensor : tensors) {
+    if (tensor.used != used) continue;
+    TensorGroup group = group_of(tensor);
+    const std::string shared = fmt::format("{}\n{}\n{}\n{}\n{}", group.before, group.after,
+                                           tensor.dtype, shape_text(tensor.shape), tensor.file);
+    const auto place = known.emplace(shared, out.size());
+    const bool joins = !all && !group.layers.empty() && !place.second;
+    if (!joins) {
+      if (all || group.layers.empty()) group.layers.clear();
+      out.push_back(std::move(group));
+      out.back().bytes = tensor.bytes;
+      continue;
+    }
+    TensorGroup& same = out[place.first->second];
+    same.layers.push_back(group.layers.front());
+    same.bytes += tensor.bytes;
+  }
+  return out;
+}
+
+void write_tensors(std::string& out, const std::vector<TensorGroup>& groups) {
+  size_t name = 0, shape = 0;
+  for (const auto& group : groups) {
+    name = std::max(name, display_width(group.name()));
+    shape = std::max(shape, shape_text(group.first.shape).size());
+  }
+  for (const auto& group : groups) {
+    out += fmt::format("  {}  {:<5} {:<{}}  {:>10}\n", pad_right(group.name(), name),
+                       group.first.dtype, shape_text(group.first.shape), shape,
+                       human_bytes(group.bytes));
+  }
+}
+
+void write_line(std::string& out, std::string_view name, const std::string& value) {
+  out += fmt::format("{:<15} {}\n", name, fit_to_columns(value, 0));
+}
+
+std::string label_list(const std::vector<std::string>& labels) {
+  constexpr size_t kShown = 8;
+  const size_t shown = std::min(labels.size(), kShown);
+  return fmt::format("{} ({}{})", labels.size(),
+                     fmt::join(labels.begin(), labels.begin() + static_cast<long>(shown), ", "),
+                     shown < labels.size() ? ", ..." : "");
+}
+
+void write_summary(std::string& out, const ModelInfo& info) {
+  const bool embedder = info.kind == ModelKind::kEmbedder;
+  write_line(out, "directory", info.directory.string());
+  write_line(out, "architecture",
+             info.architecture + (embedder ? " (embedder)" : " (cross-encoder)"));
+  write_line(out, "parameters", grouped(static_cast<unsigned long long>(info.parameters)));
+  write_line(out, "layers",
+             fmt::format("{} x {} wide, {} heads, feed-forward {}", info.num_layers,
+                         info.hidden_size, info.num_heads, info.intermediate_size));
+  write_line(out, "vocabulary", grouped(static_cast<unsigned long long>(info.vocab_size)));
+  write_line(out, "maximum length", fmt::format("{} tokens", grouped(info.max_length)));
+  if (!info.labels.empty()) write_line(out, "labels", label_list(info.labels));
+  if (embedder) {
+    write_line(out, "pooling", info.pooling + (info.normalize ? ", then length 1" : ""));
+  }
+}
+
+void write_plan(std::string& out, const MemoryPlan& plan) {
+  const size_t sum = plan.mapped_bytes + plan.weight_bytes + plan.workspace_bytes;
+  write_line(
+      out, "memory",
+      fmt::format("{} = {} mapped from the file + {} weights + {} workspace for {} tokens",
+                  human_bytes(sum), human_bytes(plan.mapped_bytes), human_bytes(plan.weight_bytes),
+                  human_bytes(plan.workspace_bytes), grouped(plan.batch_tokens)));
+}
+
+void write_text(std::string& out, const ModelDescription& model, bool all) {
+  write_summary(out, model.info);
+  write_plan(out, model.plan);
+  write_line(out, "isas here", fmt::format("{}", fmt::join(supported_isas(), ", ")));
+  const auto used = grouped_tensors(model.tensors, all, true);
+  const auto ignored = grouped_tensors(model.tensors, all, false);
+  out += "\ntensors\n";
+  write_tensors(out, used);
+  if (!ignored.empty()) {
+    out += "\nignored tensors (this architecture has no use for them)\n";
+    write_tensors(out, ignored);
+  }
+}
+
+int run(const Options& options) {
+  const Notices notices = options.output.notices();
+  if (!options.directory.empty() && !options.model.directory.empty()) {
+    throw UsageError("the model is given as an argument and by --model", "give one of them");
+  }
+  const std::string& given =
+      options.directory.empty() ? options.model.directory : options.directory;
+  Output output = Output::open(plain(options.output.path));
+  const auto directory = find_model(plain(given), kDefaultReranker);
+  const ModelDescription model = describe_model(directory, load_options(options.model, notices));
+  if (options.output.format == "json") {
+    write_description(output.buffer(), model, supported_isas(), JsonLayout::kIndented);
+    output.buffer() += '\n';
+  } else {
+    write_text(output.buffer(), model, options.all);
+  }
+  output.finish();
+  return 0;
+}
+
+}  // namespace
+
+Command add_inspect(CLI::App& root) {
+  CLI::App* app =
+      root.add_subcommand("inspect", "Describe a model directory: sizes, tensors, memory");
+  auto options = std::make_shared<Options>();
+  app->add_option("directory", options->directory, "model directory; see --model")
+      ->type_name("DIR")
+      ->option_text("[DIR]");
+  app->add_flag("--all", options->all, "every tensor on its own line");
+  add_model_option(*app, options->model);
+  add_compute_options(*app, options->model);
+  add_output_options(*app, options->output, {"table", "json"});
+  app->footer(kFooter);
+  return {app, [options](auto) { return run(*options); }};
+}
+
+}  // namespace tamis::cli

@@ -1,0 +1,79 @@
+#pragma once
+
+// The options that several commands share.
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "jsonl.h"
+#include "notices.h"
+#include "tamis/types.h"
+
+namespace tamis::cli {
+
+struct ModelOptions {
+  std::string directory;
+  std::string device = "cpu";
+  std::string isa;
+  int threads = 0;
+  std::string pooling;
+};
+
+struct OutputOptions {
+  std::string path;
+  std::string format;
+  bool quiet = false;
+  bool verbose = false;
+  bool no_progress = false;
+  CLI::Option* format_option = nullptr;
+
+  Notices notices() const;
+};
+
+/// --input and what goes with it.
+struct InputOptions {
+  std::string path;
+  bool keep_going = false;
+};
+
+struct BenchmarkOptions {
+  bool timings = false;
+  size_t repeat = 0;  ///< 0: not asked for
+
+  size_t runs() const { return repeat == 0 ? 1 : repeat; }
+};
+
+void add_model_option(CLI::App& app, ModelOptions& options);
+/// --device, --threads, --isa.
+void add_compute_options(CLI::App& app, ModelOptions& options);
+/// --format (the first of `formats` is marked as the default), --output, --quiet, --verbose.
+void add_output_options(CLI::App& app, OutputOptions& options,
+                        const std::vector<std::string>& formats);
+void add_progress_option(CLI::App& app, OutputOptions& options);
+void add_input_option(CLI::App& app, InputOptions& options, const std::string& description);
+void add_benchmark_options(CLI::App& app, BenchmarkOptions& options);
+
+/// A whole number; at least `minimum`.
+CLI::Option* add_count(CLI::App& app, const std::string& name, size_t& value, size_t minimum,
+                       const std::string& description);
+/// One of a few words.
+CLI::Option* add_choice(CLI::App& app, const std::string& name, std::string& value,
+                        const std::vector<std::string>& words, const std::string& description);
+
+/// Where a command with texts as arguments reads lines from instead: --input, or standard input
+/// where neither is given; empty if there are texts. Errors: UsageError (both; or a terminal).
+std::string lines_input(const std::vector<std::string>& texts, const InputOptions& options);
+/// Arguments as if they had been lines.
+std::vector<TextLine> text_lines(const std::vector<std::string>& texts);
+
+LoadOptions load_options(const ModelOptions& options, const Notices& notices);
+Format format_of(const std::string& name);
+
+/// What --max-length became, said once if it is less than what was asked for.
+void say_if_clamped(const Notices& notices, size_t asked, size_t effective);
+
+}  // namespace tamis::cli
