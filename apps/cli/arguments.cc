@@ -67,6 +67,15 @@ size_t edit_distance(std::string_view a, std::string_view b) {
                                          : fmt::format("did you mean '{}'?", near));
 }
 
+// CLI11's "--top-n: 1 required N missing" in plainer words; its other messages are good enough.
+std::string message_of(const CLI::ParseError& error) {
+  const std::string message = error.what();
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) && message.ends_with("missing")) {
+    return message.substr(0, message.find(':')) + ": its value is missing";
+  }
+  return message;
+}
+
 }  // namespace
 
 std::vector<std::string> protect_texts(int argc, const char* const* argv, const CLI::App& root) {
@@ -117,7 +126,7 @@ void parse_arguments(CLI::App& root, int argc, const char* const* argv) {
     const auto extras = app.remaining();
     if (!extras.empty()) unknown_word(root, app, plain(extras.front()));
     const std::string name = chosen.empty() ? "tamis" : "tamis " + app.get_name();
-    throw UsageError(error.what(), fmt::format("see '{} --help'", name));
+    throw UsageError(message_of(error), fmt::format("see '{} --help'", name));
   }
 }
 

@@ -59,8 +59,7 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, std::string& val
 
 void add_model_option(CLI::App& app, ModelOptions& options) {
   app.add_option("-m,--model", options.directory,
-                 "model directory (Hugging Face layout); default: $TAMIS_MODEL, else the model of "
-                 "./run model")
+                 "model directory (default: $TAMIS_MODEL, or what ./run model made)")
       ->type_name("DIR")
       ->group("Model");
 }
@@ -86,7 +85,7 @@ void add_output_options(CLI::App& app, OutputOptions& options,
       add_choice(app, "--format", options.format, formats, "default: " + formats.front())
           ->group("Output");
   app.add_option("-o,--output", options.path,
-                 "write to FILE, which appears when it is complete (default: standard output)")
+                 "FILE appears when it is complete (default: standard output)")
       ->type_name("FILE")
       ->group("Output");
   app.add_flag("-q,--quiet", options.quiet, "no notices and no progress bar, only errors")
@@ -110,7 +109,7 @@ void add_benchmark_options(CLI::App& app, BenchmarkOptions& options) {
   app.add_flag("--timings", options.timings, "one JSON line on standard error at the end")
       ->group("Benchmark options");
   add_count(app, "--repeat", options.repeat, 1,
-            "run N times on all of the input at once, for --timings; results are written once")
+            "run N times on all of the input at once; results are written once")
       ->group("Benchmark options");
 }
 

@@ -26,7 +26,7 @@ namespace tamis::cli {
 namespace {
 
 constexpr const char* kDescription =
-    "Rerank and embed texts with models of the FlagEmbedding family.\n";
+    "Rerank and embed texts with models of the FlagEmbedding family";
 constexpr const char* kFooter = R"(Examples:
   tamis rerank "what is a panda?" "hi" "The giant panda is a bear of China."
   tamis rerank --input requests.jsonl --format jsonl > results.jsonl
@@ -36,7 +36,22 @@ constexpr const char* kFooter = R"(Examples:
 
 class HelpFormatter : public CLI::Formatter {
  public:
-  HelpFormatter() { column_width(34); }
+  HelpFormatter() {
+    column_width(34);
+    label("Positionals", "Arguments");
+  }
+
+  // CLI11 leaves one blank line too many between groups, and none before the usage.
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode mode) const override {
+    std::string text = CLI::Formatter::make_help(app, std::move(name), mode);
+    for (size_t at; (at = text.find("\n\n\n")) != std::string::npos;) text.erase(at, 1);
+    return text;
+  }
+
+  std::string make_description(const CLI::App* app) const override {
+    return app->get_description() + ".\n\n";
+  }
 
   std::string make_usage(const CLI::App* app, std::string) const override {
     std::string line = "Usage: tamis";
@@ -76,7 +91,10 @@ std::vector<Command> build(CLI::App& root) {
   root.require_subcommand(1);
   std::vector<Command> commands = {add_rerank(root), add_embed(root), add_tokenize(root),
                                    add_inspect(root), add_completion(root)};
-  for (const Command& command : commands) command.app->set_help_flag("-h,--help", "show help");
+  for (const Command& command : commands) {
+    command.app->set_help_flag("-h,--help", "show help");
+    command.app->group("Commands");
+  }
   return commands;
 }
 
