@@ -155,7 +155,9 @@ HWY_INLINE void to_f32(DType dtype, const std::byte* src, int64_t n, float* dst)
   const FloatTag d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
-  if (dtype == DType::kF16) {
+  // Without F16C, Highway 1.0.3 converts f16 by arithmetic that turns infinity into 65536, which
+  // would hide damaged weights; the scalar code below is exact everywhere.
+  if (dtype == DType::kF16 && HWY_TARGET <= HWY_AVX2) {
     const hn::Rebind<hwy::float16_t, FloatTag> dh;
     const auto* from = reinterpret_cast<const hwy::float16_t*>(src);
     for (; i + lanes <= n; i += lanes) hn::StoreU(hn::PromoteTo(d, hn::LoadU(dh, from + i)), d, dst + i);

@@ -1,0 +1,122 @@
+#pragma once
+
+// Helpers of the op tests: random matrices between guard values, and the devices under test.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+
+namespace tamis {
+
+/// A matrix with a guard row before and after it and guard columns behind each row; unwritten
+/// cells hold NaN, so that an op that reads what it did not write shows itself.
+class GuardedMat {
+ public:
+  GuardedMat(int64_t rows, int64_t cols, int64_t gap = 3)
+      : rows_(rows), cols_(cols), stride_(cols + gap),
+        values_(static_cast<size_t>((rows + 2) * stride_), kGuard) {
+    for (int64_t r = 0; r < rows; ++r) {
+      std::fill_n(view().row(r), cols, std::numeric_limits<float>::quiet_NaN());
+    }
+  }
+  Mat view() { return {values_.data() + stride_, rows_, cols_, stride_}; }
+  ConstMat view() const { return {values_.data() + stride_, rows_, cols_, stride_}; }
+
+  GuardedMat& fill(std::mt19937& random, float scale = 1.0f) {
+    std::normal_distribution<float> normal(0, scale);
+    for (int64_t r = 0; r < rows_; ++r) {
+      for (int64_t c = 0; c < cols_; ++c) view().row(r)[c] = normal(random);
+    }
+    return *this;
+  }
+
+  void expect_guards_intact(const std::string& what) const {
+    const float* inside = values_.data() + stride_;
+    for (size_t i = 0; i < values_.size(); ++i) {
+      const int64_t at = values_.data() + i - inside;
+      const bool cell = at >= 0 && at < rows_ * stride_ && at % stride_ < cols_;
+      if (!cell) {
+        ASSERT_EQ(values_[i], kGuard) << what << ": wrote outside, at offset " << at;
+      }
+    }
+  }
+
+ private:
+  static constexpr float kGuard = -12345.0f;
+  int64_t rows_, cols_, stride_;
+  std::vector<float> values_;
+};
+
+/// |got - want| <= tolerance in every cell; NaN fails.
+inline void expect_near(const GuardedMat& got, const GuardedMat& want, double tolerance,
+                        const std::string& what) {
+  const ConstMat a = got.view(), b = want.view();
+  for (int64_t r = 0; r < a.rows; ++r) {
+    for (int64_t c = 0; c < a.cols; ++c) {
+      const double delta = std::abs(static_cast<double>(a.row(r)[c]) - b.row(r)[c]);
+      ASSERT_TRUE(delta <= tolerance) << what << ": row " << r << " column " << c << ": got "
+                                      << a.row(r)[c] << ", want " << b.row(r)[c];
+    }
+  }
+  got.expect_guards_intact(what);
+}
+
+/// A stored tensor and its bytes.
+struct Stored {
+  Stored(std::string name, Shape shape, DType dtype, const std::vector<float>& values) {
+    view.name = std::move(name);
+    view.shape = std::move(shape);
+    view.dtype = dtype;
+    for (float value : values) append(dtype, value);
+    view.bytes = std::span<const std::byte>(bytes).subspan(1);
+  }
+  Stored(const Stored&) = delete;
+  Stored& operator=(const Stored&) = delete;
+
+  std::vector<std::byte> bytes{std::byte{0}};  // one odd byte first: tensors may lie unaligned
+  TensorView view;
+
+ private:
+  void append(DType dtype, float value) {
+    const uint16_t half = dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+    const void* from = dtype == DType::kF32 ? static_cast<const void*>(&value) : &half;
+    const auto* p = static_cast<const std::byte*>(from);
+    bytes.insert(bytes.end(), p, p + size_of(dtype));
+  }
+};
+
+inline std::vector<float> random_values(std::mt19937& random, int64_t n, float scale = 1.0f) {
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> out(static_cast<size_t>(n));
+  for (float& x : out) x = normal(random);
+  return out;
+}
+
+struct DeviceCase {
+  std::string isa;
+  int threads;
+};
+
+/// Every instruction set of this machine, alone and with more threads than one.
+inline std::vector<DeviceCase> device_cases() {
+  std::vector<DeviceCase> out;
+  for (const std::string& isa : cpu_isas()) {
+    out.push_back({isa, 1});
+    out.push_back({isa, 3});
+  }
+  return out;
+}
+
+inline std::string case_name(const testing::TestParamInfo<DeviceCase>& info) {
+  return info.param.isa + "_threads" + std::to_string(info.param.threads);
+}
+
+}  // namespace tamis
