@@ -155,7 +155,7 @@ def run_pytest(environment: dict[str, str], only: str, timeout: float, totals: T
 
 def environment_for(build: Path) -> dict[str, str]:
     """The caller's environment, and where tests find the build."""
-    environment = dict(os.environ, TAMIS_BUILD_DIR=str(build), TAMIS_CLI=str(build / "tamis"),
+    environment = dict(os.environ, TAMIS_BUILD=str(build), TAMIS_CLI=str(build / "tamis"),
                        PYTHONDONTWRITEBYTECODE="1")
     environment.setdefault("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_string_checks=1")
     environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
