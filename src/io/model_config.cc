@@ -9,7 +9,7 @@
 
 #include "base/fail.h"
 #include "io/file_map.h"
-#include "io/inside.h"
+#include "io/foreign.h"
 #include "io/json.h"
 
 namespace tamis::io {
