@@ -28,16 +28,24 @@ double load(const std::byte* at) {
 double element(const TensorView& tensor, size_t i) {
   const std::byte* at = tensor.bytes.data() + i * size_of(tensor.dtype);
   switch (tensor.dtype) {
-    case DType::kF32: return load<float>(at);
-    case DType::kF64: return load<double>(at);
-    case DType::kI64: return load<int64_t>(at);
-    case DType::kI32: return load<int32_t>(at);
-    case DType::kI16: return load<int16_t>(at);
-    case DType::kI8: return load<int8_t>(at);
+    case DType::kF32:
+      return load<float>(at);
+    case DType::kF64:
+      return load<double>(at);
+    case DType::kI64:
+      return load<int64_t>(at);
+    case DType::kI32:
+      return load<int32_t>(at);
+    case DType::kI16:
+      return load<int16_t>(at);
+    case DType::kI8:
+      return load<int8_t>(at);
     case DType::kU8:
-    case DType::kBool: return load<uint8_t>(at);
+    case DType::kBool:
+      return load<uint8_t>(at);
     case DType::kF16:
-    case DType::kBF16: break;
+    case DType::kBF16:
+      break;
   }
   float value = 0;
   convert_to_f32(tensor.dtype, at, &value, 1);
@@ -67,7 +75,8 @@ class TorchFixture : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TorchFixture, ReadsAsTorchWroteIt) {
   const fs::path file = kFixtures / (GetParam() + ".bin");
-  const auto facts = JsonDocument::parse(read_text_file(kFixtures / (GetParam() + ".json")), "facts");
+  const auto facts =
+      JsonDocument::parse(read_text_file(kFixtures / (GetParam() + ".json")), "facts");
   const auto error = facts.root().find("error");
   if (!error) {
     expect_tensors(Checkpoint::open_file(file), facts.root().at("tensors"));
