@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::unique_ptr<const Model> read_model(const io::JsonValue& json, std::string_view where) {
+  if (!json.is_object()) fail(ErrorCode::kDataLoss, "{}: model is not an object", where);
   // Files older than the field's introduction have no type; WordPiece then shows by its prefix.
   std::string type = json.string_or("type", "");
   if (type.empty()) type = json.find("continuing_subword_prefix") ? "WordPiece" : "Unigram";

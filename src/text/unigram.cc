@@ -39,13 +39,23 @@ double as_serde_reads(double exact) {
   std::from_chars(p, written.ptr, written_exponent);
   exponent += written_exponent;
 
+  // serde_json's table of powers holds the nearest double of each, as from_chars gives it.
   static constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                        1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                        1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-  const auto power = static_cast<size_t>(std::abs(exponent));
-  if (power >= std::size(kPowers)) return exact;  // scores are no such numbers
+  const int size = std::abs(exponent);
+  if (size > 308) return exact;  // beyond that table; no score is so small
+  double power = 0;
+  if (static_cast<size_t>(size) < std::size(kPowers)) {
+    power = kPowers[size];
+  } else {
+    text[0] = '1';
+    text[1] = 'e';
+    const auto end = std::to_chars(&text[2], text.data() + text.size(), size).ptr;
+    std::from_chars(text.data(), end, power);
+  }
   const auto value = static_cast<double>(digits);
-  return std::copysign(exponent < 0 ? value / kPowers[power] : value * kPowers[power], exact);
+  return std::copysign(exponent < 0 ? value / power : value * power, exact);
 }
 
 Unigram::Unigram(Vocabulary vocabulary, std::vector<double> scores, int64_t unk_id,
