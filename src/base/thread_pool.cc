@@ -6,40 +6,88 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/fail.h"
+
 namespace tamis {
 
-// A region is published by raising `generation`; workers that see it take indices from `next` and
-// report in `running`. Spinning before sleeping matters: a layer has about eight regions, and
-// waking a sleeping thread costs 20-50 us here, more than a small region takes.
+// A region is published by giving `region` the next generation and the open bit. A worker that sees
+// it in time enters, takes indices from `next` and leaves; the caller does the same, and once no
+// index is left it closes the region and waits for those inside. Who comes too late is not waited
+// for: waking a sleeping thread costs 20-50 us here, more than a small region takes. Spinning
+// before sleeping matters for the same reason: a layer has about eight regions.
 struct ThreadPool::State {
+  static constexpr uint64_t kInside = (uint64_t{1} << 31) - 1;  // how many workers are in it
+  static constexpr uint64_t kOpen = uint64_t{1} << 31;
+  static constexpr int kGenerationShift = 32;
+
   std::mutex turn;  // one region at a time
 
   std::mutex sleep_mutex;
   std::condition_variable wake;
-  std::atomic<uint64_t> generation{0};
+  std::atomic<uint64_t> region{0};  // generation, open bit, workers inside
   std::atomic<bool> stop{false};
 
+  // Written only while the region is closed and nobody is inside.
   size_t count = 0;
   const std::function<void(size_t, int)>* task = nullptr;
   std::atomic<size_t> next{0};
-  std::atomic<int> running{0};
 
   std::mutex error_mutex;
   std::exception_ptr error;
 
   std::vector<std::thread> workers;
 
+  void open_region(size_t n, const std::function<void(size_t, int)>& work_item) {
+    count = n;
+    task = &work_item;
+    next.store(0, std::memory_order_relaxed);
+    const uint64_t generation = (region.load(std::memory_order_relaxed) >> kGenerationShift) + 1;
+    {
+      // Under the mutex, so that no worker falls asleep between its last look and this store.
+      const std::lock_guard lock(sleep_mutex);
+      region.store(generation << kGenerationShift | kOpen, std::memory_order_release);
+    }
+    wake.notify_all();
+  }
+
+  void close_region() {
+    region.fetch_and(~kOpen, std::memory_order_acq_rel);
+    for (int spins = 0; (region.load(std::memory_order_acquire) & kInside) != 0; ++spins) {
+      // With fewer cores than threads the worker needs this one.
+      if (spins < 4096) {
+        pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  }
+
+  // Returns false if the region is closed. Sets `seen` to its generation.
+  bool enter_region(uint64_t& seen) {
+    uint64_t now = region.load(std::memory_order_relaxed);
+    do {
+      seen = now >> kGenerationShift;
+      if ((now & kOpen) == 0) return false;
+    } while (!region.compare_exchange_weak(now, now + 1, std::memory_order_acquire,
+                                           std::memory_order_relaxed));
+    return true;
+  }
+
   void drain(int thread) {
     try {
-      for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) (*task)(i, thread);
+      for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+        (*task)(i, thread);
     } catch (...) {
       next.store(count, std::memory_order_relaxed);
       const std::lock_guard lock(error_mutex);
@@ -50,10 +98,14 @@ struct ThreadPool::State {
   void work(int thread) {
     uint64_t seen = 0;
     while (wait_for_region(seen)) {
-      seen = generation.load(std::memory_order_acquire);
+      if (!enter_region(seen)) continue;
       drain(thread);
-      running.fetch_sub(1, std::memory_order_release);
+      region.fetch_sub(1, std::memory_order_release);
     }
+  }
+
+  bool is_new(uint64_t seen) const {
+    return region.load(std::memory_order_relaxed) >> kGenerationShift != seen;
   }
 
   // Returns false when the pool stops.
@@ -62,14 +114,23 @@ struct ThreadPool::State {
     const auto until = std::chrono::steady_clock::now() + kSpin;
     do {
       for (int i = 0; i < 64; ++i) {
-        if (stop.load(std::memory_order_acquire)) return false;
-        if (generation.load(std::memory_order_acquire) != seen) return true;
+        if (stop.load(std::memory_order_relaxed)) return false;
+        if (is_new(seen)) return true;
         pause();
       }
     } while (std::chrono::steady_clock::now() < until);
     std::unique_lock lock(sleep_mutex);
-    wake.wait(lock, [&] { return stop.load() || generation.load() != seen; });
-    return !stop.load();
+    wake.wait(lock, [&] { return stop.load(std::memory_order_relaxed) || is_new(seen); });
+    return !stop.load(std::memory_order_relaxed);
+  }
+
+  void stop_workers() {
+    {
+      const std::lock_guard lock(sleep_mutex);
+      stop = true;
+    }
+    wake.notify_all();
+    for (auto& worker : workers) worker.join();
   }
 
   static void pause() { __builtin_ia32_pause(); }
@@ -77,19 +138,20 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int threads)
     : threads_(std::max(threads, 1)), state_(std::make_unique<State>()) {
-  for (int i = 1; i < threads_; ++i) {
-    state_->workers.emplace_back([state = state_.get(), i] { state->work(i); });
+  try {
+    state_->workers.reserve(static_cast<size_t>(threads_));
+    for (int i = 1; i < threads_; ++i) {
+      state_->workers.emplace_back([state = state_.get(), i] { state->work(i); });
+    }
+  } catch (const std::system_error& e) {
+    // A thread that is never joined would end the process.
+    state_->stop_workers();
+    fail(ErrorCode::kResourceExhausted, "cannot start a pool of {} threads: {}", threads_,
+         e.what());
   }
 }
 
-ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(state_->sleep_mutex);
-    state_->stop = true;
-  }
-  state_->wake.notify_all();
-  for (auto& worker : state_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() { state_->stop_workers(); }
 
 void ThreadPool::parallel_for(size_t count, const std::function<void(size_t, int)>& task) {
   if (count == 0) return;
@@ -99,21 +161,9 @@ void ThreadPool::parallel_for(size_t count, const std::function<void(size_t, int
     for (size_t i = 0; i < count; ++i) task(i, 0);
     return;
   }
-  s.count = count;
-  s.task = &task;
-  s.next.store(0, std::memory_order_relaxed);
-  s.running.store(threads_ - 1, std::memory_order_relaxed);
-  {
-    const std::lock_guard lock(s.sleep_mutex);
-    s.generation.fetch_add(1, std::memory_order_release);
-  }
-  s.wake.notify_all();
+  s.open_region(count, task);
   s.drain(0);
-  for (int spins = 0; s.running.load(std::memory_order_acquire) != 0; ++spins) {
-    // With fewer cores than threads the worker needs this one.
-    if (spins < 4096) State::pause();
-    else std::this_thread::yield();
-  }
+  s.close_region();
   if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
 }
 

@@ -12,6 +12,7 @@ namespace tamis {
 class ThreadPool {
  public:
   /// threads >= 1, the caller included. Idle workers spin for some microseconds, then sleep.
+  /// Errors: resource_exhausted when the system gives no more threads.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -21,7 +22,8 @@ class ThreadPool {
 
   /// Calls task(i, thread) for every i in [0, count), each exactly once, handed out in order to
   /// whichever thread is free. 0 <= thread < threads(). The first exception is re-thrown here,
-  /// after all running tasks have ended; tasks not yet begun are dropped.
+  /// after all running tasks have ended; tasks not yet begun are dropped. A thread that wakes up
+  /// too late takes no part, so the caller may do all of a short region alone.
   void parallel_for(size_t count, const std::function<void(size_t, int)>& task);
 
  private:
