@@ -3,7 +3,12 @@
 // Golden values of the small models in tests/fixtures/models, made by transformers
 // (tools/golden/make_model_goldens.py).
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,8 +44,9 @@ inline std::vector<int32_t> integers(const io::JsonValue& value) {
   return out;
 }
 
-inline Golden read_golden(const std::filesystem::path& directory) {
-  const auto path = directory / "golden.json";
+/// `path` is the golden file, `directory` the model's.
+inline Golden read_golden(const std::filesystem::path& path,
+                          const std::filesystem::path& directory) {
   const auto document = io::JsonDocument::parse(io::read_text_file(path), path.string());
   Golden golden;
   golden.directory = directory;
@@ -60,14 +66,41 @@ inline Golden read_golden(const std::filesystem::path& directory) {
   return golden;
 }
 
-inline std::vector<std::filesystem::path> fixture_models() {
+inline Golden read_golden(const std::filesystem::path& directory) {
+  return read_golden(directory / "golden.json", directory);
+}
+
+/// The fixtures of one kind, sorted by name.
+inline std::vector<std::filesystem::path> fixture_models(bool cross_encoder) {
   std::vector<std::filesystem::path> out;
   const auto root = std::filesystem::path(TAMIS_SOURCE_DIR) / "tests/fixtures/models";
   for (const auto& entry : std::filesystem::directory_iterator(root)) {
-    if (std::filesystem::exists(entry.path() / "golden.json")) out.push_back(entry.path());
+    if (!std::filesystem::exists(entry.path() / "golden.json")) continue;
+    if (read_golden(entry.path()).cross_encoder == cross_encoder) out.push_back(entry.path());
   }
   std::sort(out.begin(), out.end());
   return out;
+}
+
+/// Embeddings agree: each number within `tolerance`, cosine at least `least_cosine`.
+inline void expect_same_vector(std::span<const float> got, std::span<const double> want,
+                               double tolerance, double least_cosine, const std::string& what) {
+  ASSERT_EQ(got.size(), want.size()) << what;
+  double dot = 0, aa = 0, bb = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double x = static_cast<double>(got[i]);
+    EXPECT_NEAR(x, want[i], tolerance) << what << ", number " << i;
+    dot += x * want[i];
+    aa += x * x;
+    bb += want[i] * want[i];
+  }
+  EXPECT_GE(dot / std::sqrt(aa * bb), least_cosine) << what;
+}
+
+inline std::string model_name(const testing::TestParamInfo<std::filesystem::path>& info) {
+  std::string name = info.param.filename().string();
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 }  // namespace tamis

@@ -16,11 +16,6 @@ namespace {
 
 constexpr float kSame = 1e-5f;
 
-struct Request {
-  std::string query;
-  std::vector<std::string_view> passages;
-};
-
 /// One query with every passage of a fixture, lengths well mixed.
 class Invariants : public testing::TestWithParam<std::string> {
  protected:
@@ -159,8 +154,8 @@ TEST_P(Invariants, ProgressReachesTheEndAndNoPassagesAreRefused) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Invariants,
                          testing::Values("xlmr-ce", "bert-ce", "xlmr-bi-mean", "bert-bi-cls"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& model) {
+                           std::string name = model.param;
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
