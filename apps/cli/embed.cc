@@ -105,6 +105,11 @@ class Embed {
     const auto directory = find_model(plain(options_.model.directory), kDefaultEmbedder);
     const LoadOptions load = load_options(options_.model, notices_);
     auto out = meter_.load([&] { return Embedder::load(directory, load); });
+    if (out.info().kind != ModelKind::kEmbedder) {
+      throw HintedError(ErrorCode::kInvalidArgument,
+                        directory.string() + ": a cross-encoder scores pairs and has no embeddings",
+                        "use it with 'tamis rerank', or give the model of an embedder");
+    }
     if (const size_t asked = options_.embed.max_length; asked > 0) {
       say_if_clamped(notices_, asked, out.effective_max_length(asked));
     }

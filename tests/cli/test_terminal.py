@@ -5,6 +5,7 @@ import pty
 import struct
 import subprocess
 import termios
+import time
 import unicodedata
 
 import pytest
@@ -64,25 +65,42 @@ def test_heading_is_bold_only_where_it_may_be(tamis, tiny):
     assert "\x1b" not in on_terminal(tamis, *arguments, env={"TERM": "dumb"})
 
 
-@pytest.fixture(scope="module")
-def slow_input(tmp_path_factory):
-    """Work of more than half a second for any machine."""
-    path = tmp_path_factory.mktemp("progress") / "requests.jsonl"
-    path.write_text(request("q", *["word " * 400] * 8) * 10)
-    return path
+def slow_stream(tamis, tiny, *more, env=None):
+    """A run that is fed one line, and another one more than half a second later."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        for pause in (0.8, 0):
+            os.write(writing, request("q", *["word"] * 8).encode())
+            time.sleep(pause)
+        os._exit(0)
+    os.close(writing)
+    try:
+        return on_terminal(tamis, "rerank", "-m", tiny, "--input", "-", "-o", "/dev/null",
+                           "--batch-tokens", "8", *more, stdin=reading, env=env)
+    finally:
+        os.close(reading)
+        os.waitpid(child, 0)
 
 
-def test_progress_bar(tamis, real, slow_input):
-    text = on_terminal(tamis, "rerank", "-m", real, "--input", slow_input, "-o", "/dev/null",
-                       "--batch-tokens", "512")
-    assert " pairs, " in text and " %" in text and text.endswith("\r\x1b[K")
+def test_progress_is_shown_and_wiped(tamis, tiny):
+    text = slow_stream(tamis, tiny)
+    assert " pairs, " in text and text.endswith("\r\x1b[K")
 
 
 @pytest.mark.parametrize("more, env", [(["--no-progress"], {}), (["--quiet"], {}),
                                        ([], {"NO_COLOR": "1"}), ([], {"TERM": "dumb"})])
-def test_no_progress_bar_where_it_is_not_wanted(tamis, real, slow_input, more, env):
-    assert on_terminal(tamis, "rerank", "-m", real, "--input", slow_input, "-o", "/dev/null",
-                       "--batch-tokens", "512", *more, env=env) == ""
+def test_no_progress_where_it_is_not_wanted(tamis, tiny, more, env):
+    assert slow_stream(tamis, tiny, *more, env=env) == ""
+
+
+def test_progress_bar_of_a_file(tamis, real, tmp_path):
+    path = tmp_path / "requests.jsonl"
+    path.write_text(request("q", *["word " * 400] * 8) * 3)  # a second or more on one thread
+    text = on_terminal(tamis, "rerank", "-m", real, "--input", path, "-o", "/dev/null",
+                       "--batch-tokens", "512", "--threads", "1")
+    assert "[#" in text and " %" in text
 
 
 def test_short_work_shows_no_bar(tamis, tiny):
