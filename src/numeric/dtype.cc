@@ -70,6 +70,7 @@ uint16_t f32_to_bf16(float value) {
 }
 
 void convert_to_f32(DType dtype, const std::byte* src, float* dst, size_t n) {
+  if (n == 0) return;  // memcpy wants real pointers even then; an empty tensor may have none
   switch (dtype) {
     case DType::kF32:
       std::memcpy(dst, src, n * sizeof(float));
