@@ -14,6 +14,12 @@
 namespace tamis::text {
 namespace {
 
+constexpr double kCharacterGrowth = 3;    // "\u4e00" gets two blanks, U+0130 a third byte
+constexpr double kNormalFormGrowth = 12;  // U+FDFA, 3 bytes, becomes 33
+// By these bounds BERT counts 972, XLM-R a few hundred. Steps multiply, so a small hostile file
+// could ask for any amount.
+constexpr double kMaxGrowth = 1e6;
+
 /// A step that looks at one character at a time: `Rule(unicode, character, out)` appends what
 /// replaces it.
 template <class Rule>
@@ -31,6 +37,7 @@ class PerCharacter final : public Normalizer {
       if (reader.begin < in.origin) out.origin = out.text.size();
     }
   }
+  double growth() const override { return kCharacterGrowth; }
 
  private:
   Rule rule_;
@@ -111,6 +118,7 @@ class NormalFormStep final : public Normalizer {
     unicode.normalize(form_, std::string_view(in.text).substr(0, in.origin), start);
     out.origin = std::min(start.size(), out.text.size());
   }
+  double growth() const override { return kNormalFormGrowth; }
 
  private:
   NormalForm form_;
@@ -137,6 +145,7 @@ class Strip final : public Normalizer {
     out.text.assign(text, begin, end - begin);
     out.origin = std::min(in.origin > begin ? in.origin - begin : 0, out.text.size());
   }
+  double growth() const override { return 1; }
 
  private:
   bool left_, right_;
@@ -166,6 +175,10 @@ class Replace final : public Normalizer {
     }
     out.origin = std::max(out.origin, copy(in, copied, text.size(), out.text));
   }
+  double growth() const override {
+    return std::max(1.0, static_cast<double>(content_.size()) /
+                             static_cast<double>(pattern_.shortest_match()));
+  }
 
  private:
   /// Copies a range; returns how far `out` now stems from the start of the input.
@@ -189,6 +202,7 @@ class Prepend final : public Normalizer {
     out.text.insert(0, content_);
     if (in.origin > 0) out.origin += content_.size();
   }
+  double growth() const override { return 1 + static_cast<double>(content_.size()); }
 
  private:
   std::string content_;
@@ -212,6 +226,11 @@ class Bert final : public Normalizer {
     Stretch spare;
     out = in;
     normalize(steps_, out, spare);
+  }
+  double growth() const override {
+    double all = 1;
+    for (const auto& step : steps_) all *= step->growth();
+    return all;
   }
 
  private:
@@ -280,6 +299,12 @@ void collect(const io::JsonValue& json, std::string_view where, NormalizerList& 
 NormalizerList make_normalizers(const io::JsonValue& json, std::string_view where) {
   NormalizerList steps;
   collect(json, where, steps);
+  double growth = 1;
+  for (const auto& step : steps) growth *= step->growth();
+  if (growth > kMaxGrowth) {
+    fail(ErrorCode::kDataLoss, "{}: the normalizers could make a text {:.0e} times longer", where,
+         growth);
+  }
   return steps;
 }
 

@@ -24,12 +24,15 @@ class Normalizer {
   virtual ~Normalizer() = default;
   /// Writes the result to `out` (its old content does not matter); `in` is valid UTF-8, so is `out`.
   virtual void apply(const Stretch& in, Stretch& out) const = 0;
+  /// An upper bound of how many times longer than its input, in bytes, the output can be.
+  virtual double growth() const = 0;
 };
 
 using NormalizerList = std::vector<std::unique_ptr<const Normalizer>>;
 
 /// Reads tokenizer.json's "normalizer", sequences flattened.
-/// Errors: unimplemented (a type, or a regular expression: named), data_loss.
+/// Errors: unimplemented (a type, or a regular expression: named), data_loss (also for steps that
+/// together could turn a short text into more than memory holds).
 NormalizerList make_normalizers(const io::JsonValue& json, std::string_view where);
 
 // The steps that loaders of other formats put together themselves.

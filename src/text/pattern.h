@@ -2,6 +2,8 @@
 
 // The few regular expressions that tokenizer files use in Replace.
 
+#include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +24,10 @@ class Pattern {
 
   /// First match at or after byte `from`; matches are never empty.
   std::optional<Match> find(std::string_view text, size_t from) const;
+  /// Bytes of the shortest text that matches.
+  size_t shortest_match() const {
+    return std::max<size_t>(literal_.size(), 1) * (repeated_ ? minimum_ : 1);
+  }
 
  private:
   size_t run_length(std::string_view text, size_t at) const;

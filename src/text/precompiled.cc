@@ -1,5 +1,6 @@
 #include "text/precompiled.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -34,6 +35,11 @@ Precompiled::Precompiled(std::string_view charsmap, std::string_view where) {
   std::memcpy(units_.data(), charsmap.data() + 4, count * 4);
   replacements_ = charsmap.substr(4 + count * 4);
   check(where);
+  for (size_t begin = 0; begin < replacements_.size();) {
+    const size_t end = std::min(replacements_.find('\0', begin), replacements_.size());
+    longest_ = std::max(longest_, static_cast<double>(end - begin));
+    begin = end + 1;
+  }
   for (size_t c = 0; c < 128; ++c) {
     const char byte = static_cast<char>(c);
     plain_[c] = byte != '\r' && !look_up({&byte, 1}).found;

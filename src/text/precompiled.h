@@ -22,6 +22,7 @@ class Precompiled final : public Normalizer {
   Precompiled(std::string_view charsmap, std::string_view where);
 
   void apply(const Stretch& in, Stretch& out) const override;
+  double growth() const override { return longest_; }
 
  private:
   struct Mapping {
@@ -35,6 +36,7 @@ class Precompiled final : public Normalizer {
 
   std::vector<uint32_t> units_;
   std::string replacements_;
+  double longest_ = 1;    // bytes of the longest replacement
   bool plain_[256] = {};  // ASCII that stays as it is, and never joins what follows if ASCII
   const Unicode& unicode_ = Unicode::get();
 };

@@ -108,6 +108,16 @@ TEST(Threads, MayShareATokenizer) {
   EXPECT_EQ(wrong, (std::vector<int>{0, 0, 0, 0}));
 }
 
+TEST(HostileFiles, MayNotMultiplyAText) {
+  Parts parts;
+  std::string steps;
+  for (int i = 0; i < 10; ++i) {
+    steps += std::string(i ? "," : "") + R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"})";
+  }
+  parts.normalizer = R"({"type":"Sequence","normalizers":[)" + steps + "]}";
+  expect_error(ErrorCode::kDataLoss, "times longer", [&] { make(parts); });
+}
+
 TEST(DamagedFiles, AreDataLoss) {
   for (const char* text : {"", "{", "[]", "1", "null", "{}", R"({"model":null})", R"({"model":[]})",
                            R"({"model":{"type":"Unigram","unk_id":0}})",
