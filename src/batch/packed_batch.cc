@@ -24,8 +24,7 @@ PackedBatch pack(std::span<const SequenceView> sequences, std::span<const size_t
       batch.positions.push_back(padding ? rule.pad_id : next++);
     }
     batch.ids.insert(batch.ids.end(), sequence.ids.begin(), sequence.ids.end());
-    batch.type_ids.insert(batch.type_ids.end(), sequence.type_ids.begin(),
-                          sequence.type_ids.end());
+    batch.type_ids.insert(batch.type_ids.end(), sequence.type_ids.begin(), sequence.type_ids.end());
     batch.type_ids.resize(batch.ids.size(), 0);
     batch.cu_seqlens.push_back(static_cast<int32_t>(batch.ids.size()));
   }

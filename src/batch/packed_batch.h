@@ -39,7 +39,6 @@ PackedBatch pack(std::span<const SequenceView> sequences, std::span<const size_t
 
 /// Cuts sequences of these lengths into batches of at most token_budget tokens, longest first; a
 /// longer sequence gets a batch of its own. Every index appears exactly once.
-std::vector<std::vector<size_t>> plan_batches(std::span<const size_t> lengths,
-                                              size_t token_budget);
+std::vector<std::vector<size_t>> plan_batches(std::span<const size_t> lengths, size_t token_budget);
 
 }  // namespace tamis

@@ -39,7 +39,7 @@ struct DeviceOptions {
 class Device {
  public:
   virtual ~Device() = default;
-  virtual std::string_view name() const = 0;   ///< "cpu", "ref"
+  virtual std::string_view name() const = 0;  ///< "cpu", "ref"
   virtual std::string_view isa() const = 0;
   virtual int threads() const = 0;
   /// Tokens of a batch that suit this device best.

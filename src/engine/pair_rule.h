@@ -9,9 +9,9 @@
 namespace tamis {
 
 struct PairLimits {
-  size_t max_length = 512;   ///< tokens of the pair, special ones included
-  size_t query_length = 0;   ///< tokens of the query alone, without special ones; 0 = 3/4 max_length
-  size_t overhead = 0;       ///< special tokens that the template adds to a pair
+  size_t max_length = 512;  ///< tokens of the pair, special ones included
+  size_t query_length = 0;  ///< tokens of the query alone, without special ones; 0 = 3/4 max_length
+  size_t overhead = 0;      ///< special tokens that the template adds to a pair
 };
 
 /// FlagEmbedding's rule [inference/reranker/encoder_only/base.py]: the query is cut to 3/4 of

@@ -15,18 +15,26 @@ bool all_finite(std::span<const float> values) {
 /// Runs the batch again with a probe, to say where the first NaN or Inf came from.
 [[noreturn]] void explain_not_finite(const ModelWeights& weights, const PackedBatch& batch,
                                      Ops& ops, Workspace& workspace, Mat out) {
+  const std::string model = weights.spec.directory.string();
   forward(weights, batch, ops, workspace, out, [&](std::string_view stage, ConstMat x) {
     for (int64_t r = 0; r < x.rows; ++r) {
       for (int64_t c = 0; c < x.cols; ++c) {
-        if (std::isfinite(x.row(r)[c])) continue;
-        fail(ErrorCode::kDataLoss, "{}: {} row {} column {} is {}; the weights are damaged or the "
-             "model overflows f32",
-             weights.spec.directory.string(), stage, r, c, x.row(r)[c]);
+        const float value = x.row(r)[c];
+        if (std::isfinite(value)) continue;
+        if (stage == "embeddings") {
+          fail(ErrorCode::kDataLoss,
+               "{}: the embedding of token id {} is {} at column {}; the "
+               "word, position or type table is damaged",
+               model, batch.ids[static_cast<size_t>(r)], value, c);
+        }
+        fail(ErrorCode::kDataLoss,
+             "{}: the output of {} is {} at row {} column {}; a weight there "
+             "is damaged or the model overflows f32",
+             model, stage, value, r, c);
       }
     }
   });
-  fail(ErrorCode::kInternal, "{}: a result was not finite, and finite when computed again",
-       weights.spec.directory.string());
+  fail(ErrorCode::kInternal, "{}: a result was not finite, and finite when computed again", model);
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ HWY_INLINE void add(const float* x, int64_t n, float* y) {
   const FloatTag d;
   for_each(
       n,
-      [&](int64_t i) HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, y + i), hn::LoadU(d, x + i)), d, y + i); },
+      [&](int64_t i)
+          HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, y + i), hn::LoadU(d, x + i)), d, y + i); },
       [&](int64_t i) HWY_ATTR { y[i] += x[i]; });
 }
 
@@ -92,7 +93,8 @@ HWY_INLINE float dot(const float* a, const float* b, int64_t n) {
   float sum = 0;
   for_each(
       n,
-      [&](int64_t i) HWY_ATTR { vsum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), vsum); },
+      [&](int64_t i)
+          HWY_ATTR { vsum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), vsum); },
       [&](int64_t i) HWY_ATTR { sum += a[i] * b[i]; });
   return sum + sum_of(vsum);
 }
@@ -103,8 +105,7 @@ HWY_INLINE bool all_finite(const float* x, int64_t n) {
   FloatVec vsum = hn::Zero(d);
   float sum = 0;
   for_each(
-      n,
-      [&](int64_t i) HWY_ATTR { vsum = hn::MulAdd(hn::LoadU(d, x + i), hn::Zero(d), vsum); },
+      n, [&](int64_t i) HWY_ATTR { vsum = hn::MulAdd(hn::LoadU(d, x + i), hn::Zero(d), vsum); },
       [&](int64_t i) HWY_ATTR { sum += x[i] * 0.0f; });
   return sum + sum_of(vsum) == 0.0f;
 }

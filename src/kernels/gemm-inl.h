@@ -160,11 +160,13 @@ HWY_INLINE void to_f32(DType dtype, const std::byte* src, int64_t n, float* dst)
   if (dtype == DType::kF16 && HWY_TARGET <= HWY_AVX2) {
     const hn::Rebind<hwy::float16_t, FloatTag> dh;
     const auto* from = reinterpret_cast<const hwy::float16_t*>(src);
-    for (; i + lanes <= n; i += lanes) hn::StoreU(hn::PromoteTo(d, hn::LoadU(dh, from + i)), d, dst + i);
+    for (; i + lanes <= n; i += lanes)
+      hn::StoreU(hn::PromoteTo(d, hn::LoadU(dh, from + i)), d, dst + i);
   } else if (dtype == DType::kBF16) {
     const hn::Rebind<hwy::bfloat16_t, FloatTag> db;
     const auto* from = reinterpret_cast<const hwy::bfloat16_t*>(src);
-    for (; i + lanes <= n; i += lanes) hn::StoreU(hn::PromoteTo(d, hn::LoadU(db, from + i)), d, dst + i);
+    for (; i + lanes <= n; i += lanes)
+      hn::StoreU(hn::PromoteTo(d, hn::LoadU(db, from + i)), d, dst + i);
   }
   convert_to_f32(dtype, src + static_cast<size_t>(i) * size_of(dtype), dst + i,
                  static_cast<size_t>(n - i));

@@ -20,10 +20,9 @@ constexpr std::string_view isa_name() {
 }
 
 const KernelTable* table() {
-  static const KernelTable kTable = {isa_name(), kMr,        panel_width(), pack_panel,
-                                     gemm,       attention,  layer_norm,    add,
-                                     scale,      dot,        all_finite,    to_f32,
-                                     gemm_scratch, attention_scratch};
+  static const KernelTable kTable = {
+      isa_name(), kMr,   panel_width(), pack_panel, gemm,   attention,    layer_norm,
+      add,        scale, dot,           all_finite, to_f32, gemm_scratch, attention_scratch};
   return &kTable;
 }
 

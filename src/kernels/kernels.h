@@ -34,7 +34,7 @@ struct AttentionArgs {
   const float* q;  ///< [queries, head_dim], rows q_stride apart
   const float* k;  ///< [keys, head_dim], rows kv_stride apart
   const float* v;
-  float* out;      ///< [queries, head_dim], rows out_stride apart
+  float* out;  ///< [queries, head_dim], rows out_stride apart
   int64_t q_stride;
   int64_t kv_stride;
   int64_t out_stride;

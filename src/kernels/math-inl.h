@@ -37,9 +37,9 @@ HWY_INLINE V exp(D d, V x) {
 }
 
 /// x/2 (1 + erf(x / sqrt 2)), at most 1e-7 absolute beyond the rounding of x itself.
-/// = max(x, 0) - |x|/2 erfc(|x| / sqrt 2), and erfc(x / sqrt 2) = e^-p(x) on [0, 6] with p fitted by
-/// tools/fit_functions.py; the error of GELU is x/2 e^-p dp, small everywhere, and no cancellation
-/// happens on the negative side. Beyond 6 the second term is below 6e-9.
+/// = max(x, 0) - |x|/2 erfc(|x| / sqrt 2), and erfc(x / sqrt 2) = e^-p(x) on [0, 6] with p fitted
+/// by tools/fit_functions.py; the error of GELU is x/2 e^-p dp, small everywhere, and no
+/// cancellation happens on the negative side. Beyond 6 the second term is below 6e-9.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V gelu(D d, V x) {
   const V ax = hn::Min(hn::Abs(x), hn::Set(d, 6.0f));
@@ -70,10 +70,14 @@ HWY_INLINE V tanh(D d, V x) {
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V activate(D d, Activation activation, V x) {
   switch (activation) {
-    case Activation::kGelu: return gelu(d, x);
-    case Activation::kTanh: return tanh(d, x);
-    case Activation::kRelu: return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Zero(d), x);
-    case Activation::kNone: break;
+    case Activation::kGelu:
+      return gelu(d, x);
+    case Activation::kTanh:
+      return tanh(d, x);
+    case Activation::kRelu:
+      return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Zero(d), x);
+    case Activation::kNone:
+      break;
   }
   return x;
 }

@@ -146,7 +146,7 @@ void forward(const ModelWeights& weights, const PackedBatch& batch, Ops& ops, Wo
     ops.gather_rows(x, ascending(x.rows), out);  // the last layer left one row a sequence
   }
   if (spec.normalize) ops.l2_normalize(out);
-  report(probe, "head", out);
+  report(probe, "the head", out);
 }
 
 }  // namespace tamis

@@ -23,9 +23,7 @@ class Workspace {
   void reserve(const ModelSpec& spec, size_t tokens);
 
   Mat hidden(int64_t rows) const { return {buffer_.data(), rows, hidden_}; }
-  Mat temporary(int64_t rows) const {
-    return {buffer_.data() + tokens_ * hidden_, rows, hidden_};
-  }
+  Mat temporary(int64_t rows) const { return {buffer_.data() + tokens_ * hidden_, rows, hidden_}; }
   Mat query(int64_t rows) const { return {wide(), rows, hidden_}; }
   Mat key_value(int64_t rows) const { return {wide() + tokens_ * hidden_, rows, 2 * hidden_}; }
   Mat context(int64_t rows) const { return {wide() + 3 * tokens_ * hidden_, rows, hidden_}; }
@@ -39,7 +37,7 @@ class Workspace {
   int64_t intermediate_ = 0;
 };
 
-/// Called with the name of each stage ("embeddings", "layer 3", "head") and its output.
+/// Called with the name of each stage ("embeddings", "layer 3", "the head") and its output.
 using Probe = std::function<void(std::string_view stage, ConstMat output)>;
 
 /// Numbers that a model gives for a sequence: its labels, or its hidden size.

@@ -48,7 +48,8 @@ const ArchitectureInfo& find_architecture(const io::ModelConfig& config,
 Activation read_activation(const io::ModelConfig& config, const std::filesystem::path& directory) {
   if (config.hidden_act == "gelu") return Activation::kGelu;
   if (config.hidden_act == "relu") return Activation::kRelu;
-  fail(ErrorCode::kUnimplemented, "{}: hidden_act \"{}\" is not supported; supported are: gelu, relu",
+  fail(ErrorCode::kUnimplemented,
+       "{}: hidden_act \"{}\" is not supported; supported are: gelu, relu",
        (directory / "config.json").string(), config.hidden_act);
 }
 
@@ -112,8 +113,8 @@ std::vector<SlotSpec> tensor_table(const ModelSpec& spec) {
   auto add = [&](Slot slot, int64_t layer, std::string name, Shape shape, bool in_encoder = true) {
     table.push_back({slot, layer, std::move(name), in_encoder, std::move(shape)});
   };
-  auto add_linear = [&](Slot weight, Slot bias, int64_t layer, const std::string& name,
-                        int64_t out, int64_t in, bool in_encoder = true) {
+  auto add_linear = [&](Slot weight, Slot bias, int64_t layer, const std::string& name, int64_t out,
+                        int64_t in, bool in_encoder = true) {
     add(weight, layer, name + ".weight", {out, in}, in_encoder);
     add(bias, layer, name + ".bias", {out}, in_encoder);
   };
@@ -122,8 +123,7 @@ std::vector<SlotSpec> tensor_table(const ModelSpec& spec) {
     add(beta, layer, name + ".bias", {h});
   };
   add(Slot::kWords, 0, "embeddings.word_embeddings.weight", {c.vocab_size, h});
-  add(Slot::kPositions, 0, "embeddings.position_embeddings.weight",
-      {c.max_position_embeddings, h});
+  add(Slot::kPositions, 0, "embeddings.position_embeddings.weight", {c.max_position_embeddings, h});
   if (c.type_vocab_size > 0) {
     add(Slot::kTypes, 0, "embeddings.token_type_embeddings.weight", {c.type_vocab_size, h});
   }
@@ -167,9 +167,9 @@ std::string find_prefix(const io::Checkpoint& checkpoint) {
 
 /// Checkpoints converted from TensorFlow call LayerNorm's parameters gamma and beta.
 std::string old_name(const std::string& name) {
-  for (auto [now, then] : {std::pair<std::string_view, std::string_view>{"LayerNorm.weight",
-                                                                         "LayerNorm.gamma"},
-                           {"LayerNorm.bias", "LayerNorm.beta"}}) {
+  for (auto [now, then] :
+       {std::pair<std::string_view, std::string_view>{"LayerNorm.weight", "LayerNorm.gamma"},
+        {"LayerNorm.bias", "LayerNorm.beta"}}) {
     if (name.ends_with(now)) {
       return name.substr(0, name.size() - now.size()) + std::string(then);
     }

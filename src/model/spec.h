@@ -22,7 +22,7 @@ namespace tamis {
 /// Everything about a model but its weights.
 struct ModelSpec {
   std::filesystem::path directory;
-  std::string architecture;     ///< as config.json names it, e.g. "BertModel"
+  std::string architecture;  ///< as config.json names it, e.g. "BertModel"
   io::ModelConfig config;
   ModelKind kind = ModelKind::kEmbedder;
   Activation activation = Activation::kGelu;

@@ -55,8 +55,8 @@ class Loader {
     LayerWeights out;
     const double eps = spec.config.layer_norm_eps;
     out.query = linear({{Slot::kQueryWeight, Slot::kQueryBias}}, i);
-    out.key_value = linear(
-        {{Slot::kKeyWeight, Slot::kKeyBias}, {Slot::kValueWeight, Slot::kValueBias}}, i);
+    out.key_value =
+        linear({{Slot::kKeyWeight, Slot::kKeyBias}, {Slot::kValueWeight, Slot::kValueBias}}, i);
     out.attention_out = linear({{Slot::kAttentionWeight, Slot::kAttentionBias}}, i);
     out.up = linear({{Slot::kUpWeight, Slot::kUpBias}}, i);
     out.down = linear({{Slot::kDownWeight, Slot::kDownBias}}, i);

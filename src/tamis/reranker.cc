@@ -17,9 +17,8 @@ using Results = std::vector<RerankResult>;
 /// Best first; a model with several labels has no best, so its results stay in order of index.
 void rank(Results& results, bool one_label, size_t top_n) {
   if (one_label) {
-    std::stable_sort(results.begin(), results.end(), [](const auto& a, const auto& b) {
-      return a.logit > b.logit;
-    });
+    std::stable_sort(results.begin(), results.end(),
+                     [](const auto& a, const auto& b) { return a.logit > b.logit; });
   }
   if (top_n > 0 && results.size() > top_n) results.resize(top_n);
 }

@@ -21,7 +21,9 @@ namespace tamis {
 class GuardedMat {
  public:
   GuardedMat(int64_t rows, int64_t cols, int64_t gap = 3)
-      : rows_(rows), cols_(cols), stride_(cols + gap),
+      : rows_(rows),
+        cols_(cols),
+        stride_(cols + gap),
         values_(static_cast<size_t>((rows + 2) * stride_), kGuard) {
     for (int64_t r = 0; r < rows; ++r) {
       std::fill_n(view().row(r), cols, std::numeric_limits<float>::quiet_NaN());

@@ -29,12 +29,21 @@ TEST_P(OpsTest, LinearEqualsRefOnRaggedShapes) {
   struct Size {
     int64_t rows, in, out;
   };
-  for (const Size s : {Size{0, 8, 8}, {1, 1, 1}, {1, 7, 3}, {2, 33, 17}, {5, 64, 31}, {6, 64, 32},
-                       {7, 64, 33}, {13, 100, 47}, {49, 65, 40}, {97, 48, 129}, {3, 1030, 24},
+  for (const Size s : {Size{0, 8, 8},
+                       {1, 1, 1},
+                       {1, 7, 3},
+                       {2, 33, 17},
+                       {5, 64, 31},
+                       {6, 64, 32},
+                       {7, 64, 33},
+                       {13, 100, 47},
+                       {49, 65, 40},
+                       {97, 48, 129},
+                       {3, 1030, 24},
                        {60, 1100, 70}}) {
     for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-      for (Activation activation : {Activation::kNone, Activation::kGelu, Activation::kTanh,
-                                    Activation::kRelu}) {
+      for (Activation activation :
+           {Activation::kNone, Activation::kGelu, Activation::kTanh, Activation::kRelu}) {
         const Stored weight("w", {s.out, s.in}, dtype, random_values(random_, s.out * s.in));
         const Stored bias("b", {s.out}, dtype, random_values(random_, s.out));
         const LinearSource source{{&weight.view}, {&bias.view}};
@@ -105,22 +114,23 @@ TEST_P(OpsTest, AttentionEqualsRefOnRaggedSequences) {
     int64_t heads, head_dim;
     float scale;
   };
-  const std::vector<Size> sizes = {{{1}, 1, 1, 1},
-                                   {{1, 2, 3}, 2, 8, 1},
-                                   {{16, 1, 33, 7}, 3, 24, 1},
-                                   {{31, 65}, 2, 32, 3},
-                                   {{48, 5}, 4, 64, 1},
-                                   {{511, 512, 513}, 1, 16, 2},
-                                   {{1200}, 2, 64, 5}};
+  const std::vector<Size> sizes = {
+      {{1}, 1, 1, 1},       {{1, 2, 3}, 2, 8, 1}, {{16, 1, 33, 7}, 3, 24, 1},
+      {{31, 65}, 2, 32, 3}, {{48, 5}, 4, 64, 1},  {{511, 512, 513}, 1, 16, 2},
+      {{1200}, 2, 64, 5}};
   for (const Size& size : sizes) {
     std::vector<int32_t> cu{0};
     for (int32_t length : size.lengths) cu.push_back(cu.back() + length);
     const int64_t tokens = cu.back(), width = size.heads * size.head_dim;
     GuardedMat q(tokens, width), k(tokens, width), v(tokens, width), got(tokens, width),
         want(tokens, width);
-    AttentionView a{q.fill(random_, size.scale).view(), k.fill(random_).view(),
-                    v.fill(random_).view(), cu.data(), cu.data(),
-                    static_cast<int64_t>(size.lengths.size()), size.heads};
+    AttentionView a{q.fill(random_, size.scale).view(),
+                    k.fill(random_).view(),
+                    v.fill(random_).view(),
+                    cu.data(),
+                    cu.data(),
+                    static_cast<int64_t>(size.lengths.size()),
+                    size.heads};
     cpu_->ops().attention(a, got.view());
     ref_->ops().attention(a, want.view());
     expect_near(got, want, 2e-5, testing::PrintToString(size.lengths));
@@ -130,8 +140,13 @@ TEST_P(OpsTest, AttentionEqualsRefOnRaggedSequences) {
 TEST_P(OpsTest, AttentionOfOneQueryRowEqualsThatRowOfAll) {
   const std::vector<int32_t> cu{0, 40, 47}, one{0, 1, 2};
   GuardedMat q(47, 48), k(47, 48), v(47, 48), all(47, 48), first(2, 48), selected(2, 48);
-  AttentionView a{q.fill(random_).view(), k.fill(random_).view(), v.fill(random_).view(),
-                  cu.data(), cu.data(), 2, 3};
+  AttentionView a{q.fill(random_).view(),
+                  k.fill(random_).view(),
+                  v.fill(random_).view(),
+                  cu.data(),
+                  cu.data(),
+                  2,
+                  3};
   cpu_->ops().attention(a, all.view());
   cpu_->ops().gather_rows(q.view(), std::vector<int32_t>{0, 40}, first.view());
   a.q = first.view();
@@ -145,8 +160,13 @@ TEST_P(OpsTest, AttentionOfOneQueryRowEqualsThatRowOfAll) {
 TEST_P(OpsTest, AttentionSurvivesLargeScores) {
   const std::vector<int32_t> cu{0, 600};
   GuardedMat q(600, 16), k(600, 16), v(600, 16), got(600, 16), want(600, 16);
-  AttentionView a{q.fill(random_, 60).view(), k.fill(random_, 60).view(), v.fill(random_).view(),
-                  cu.data(), cu.data(), 1, 1};
+  AttentionView a{q.fill(random_, 60).view(),
+                  k.fill(random_, 60).view(),
+                  v.fill(random_).view(),
+                  cu.data(),
+                  cu.data(),
+                  1,
+                  1};
   cpu_->ops().attention(a, got.view());
   ref_->ops().attention(a, want.view());
   // Scores of some 10,000 are rounded to 2^-10: probabilities of near ties move by that much.
@@ -175,9 +195,14 @@ TEST_P(OpsTest, EmbeddingEqualsRefInEachStorageType) {
   for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const int64_t hidden = 37;
     const Stored words("words", {50, hidden}, dtype, random_values(random_, 50 * hidden));
-    const EmbeddingWeights w{words.view.bytes.data(), dtype, 50, hidden,
-                             random_values(random_, 9 * hidden), random_values(random_, 2 * hidden),
-                             {random_values(random_, hidden), random_values(random_, hidden), 1e-5f}};
+    const EmbeddingWeights w{
+        words.view.bytes.data(),
+        dtype,
+        50,
+        hidden,
+        random_values(random_, 9 * hidden),
+        random_values(random_, 2 * hidden),
+        {random_values(random_, hidden), random_values(random_, hidden), 1e-5f}};
     const std::vector<int32_t> ids{0, 49, 7, 7, 13}, positions{0, 1, 2, 8, 3}, types{0, 1, 1, 0, 0},
         cu{0, 5};
     const BatchView batch{ids.data(), positions.data(), types.data(), cu.data(), 5, 1};

@@ -103,8 +103,8 @@ void CpuOps::embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch,
     float* row = out.row(t);
     table_.to_f32(w.word_dtype, w.words + batch.ids[t] * row_bytes, w.hidden, row);
     table_.add(w.types.data() + batch.type_ids[t] * w.hidden, w.hidden, row);
-    table_.layer_norm(row, w.positions.data() + batch.positions[t] * w.hidden,
-                      w.norm.gamma.data(), w.norm.beta.data(), w.norm.eps, w.hidden, row);
+    table_.layer_norm(row, w.positions.data() + batch.positions[t] * w.hidden, w.norm.gamma.data(),
+                      w.norm.beta.data(), w.norm.eps, w.hidden, row);
   });
 }
 
@@ -146,8 +146,9 @@ void CpuOps::attention(const AttentionView& a, Mat out) {
   const int64_t head_dim = a.q.cols / a.heads;
   size_t scratch = 0;
   for (int64_t s = 0; s < a.sequences; ++s) {
-    scratch = std::max(scratch, table_.attention_scratch(a.cu_queries[s + 1] - a.cu_queries[s],
-                                                         a.cu_keys[s + 1] - a.cu_keys[s], head_dim));
+    scratch =
+        std::max(scratch, table_.attention_scratch(a.cu_queries[s + 1] - a.cu_queries[s],
+                                                   a.cu_keys[s + 1] - a.cu_keys[s], head_dim));
   }
   reserve_scratch(scratch);
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));

@@ -11,7 +11,8 @@ namespace {
 
 class RefLinear : public PackedLinear {
  public:
-  RefLinear(int64_t in, int64_t out, std::vector<float> weight_values, std::vector<float> bias_values)
+  RefLinear(int64_t in, int64_t out, std::vector<float> weight_values,
+            std::vector<float> bias_values)
       : PackedLinear(in, out, (weight_values.size() + bias_values.size()) * sizeof(float)),
         weight(std::move(weight_values)),
         bias(std::move(bias_values)) {}
@@ -28,10 +29,14 @@ void append_f32(const TensorView& tensor, std::vector<float>& out) {
 
 double activate(Activation activation, double x) {
   switch (activation) {
-    case Activation::kGelu: return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-    case Activation::kTanh: return std::tanh(x);
-    case Activation::kRelu: return x < 0 ? 0 : x;
-    case Activation::kNone: break;
+    case Activation::kGelu:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case Activation::kTanh:
+      return std::tanh(x);
+    case Activation::kRelu:
+      return x < 0 ? 0 : x;
+    case Activation::kNone:
+      break;
   }
   return x;
 }

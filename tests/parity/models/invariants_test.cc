@@ -19,12 +19,13 @@ constexpr float kSame = 1e-5f;
 /// One query with every passage of a fixture, lengths well mixed.
 class Invariants : public testing::TestWithParam<std::string> {
  protected:
-  Golden golden_ = read_golden(std::filesystem::path(TAMIS_SOURCE_DIR) / "tests/fixtures/models" /
-                               GetParam());
+  Golden golden_ =
+      read_golden(std::filesystem::path(TAMIS_SOURCE_DIR) / "tests/fixtures/models" / GetParam());
 
   std::vector<std::string_view> passages() const {
     std::vector<std::string_view> out;
-    for (const GoldenCase& c : golden_.cases) out.push_back(golden_.cross_encoder ? c.passage : c.text);
+    for (const GoldenCase& c : golden_.cases)
+      out.push_back(golden_.cross_encoder ? c.passage : c.text);
     return out;
   }
   Reranker load(int threads) const {

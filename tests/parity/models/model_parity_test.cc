@@ -91,8 +91,7 @@ TEST_P(BiEncoder, EmbeddingsAreTheReferences) {
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, CrossEncoder, testing::ValuesIn(fixture_models(true)),
                          model_name);
-INSTANTIATE_TEST_SUITE_P(Fixtures, BiEncoder, testing::ValuesIn(fixture_models(false)),
-                         model_name);
+INSTANTIATE_TEST_SUITE_P(Fixtures, BiEncoder, testing::ValuesIn(fixture_models(false)), model_name);
 
 }  // namespace
 }  // namespace tamis

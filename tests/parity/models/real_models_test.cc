@@ -27,8 +27,8 @@ const fs::path kModels = kRoot / ".cache/models";
 const fs::path kTeiSnapshots = kRoot / "../shared/data/golden/tei_minilm_snapshots.json";
 
 // A macro, since GTEST_SKIP returns from the function that it stands in.
-#define SKIP_WITHOUT(needed)     \
-  if (!fs::exists(needed)) \
+#define SKIP_WITHOUT(needed) \
+  if (!fs::exists(needed))   \
   GTEST_SKIP() << (needed).lexically_relative(kRoot).string() << " is not there"
 
 struct ScoredPair {
@@ -108,8 +108,8 @@ class TeiSnapshots : public testing::Test {
     SKIP_WITHOUT(kTeiSnapshots);
     directory_ = fs::temp_directory_path() / ("tamis-tei-" + std::to_string(getpid()));
     fs::create_directories(directory_);
-    for (const char* name : {"config.json", "tokenizer.json", "tokenizer_config.json",
-                             "model.safetensors"}) {
+    for (const char* name :
+         {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
       fs::create_symlink(kModels / "all-MiniLM-L6-v2" / name, directory_ / name);
     }
     document_.emplace(io::JsonDocument::parse(io::read_text_file(kTeiSnapshots), "TEI"));
