@@ -23,13 +23,12 @@ bool all_finite(std::span<const float> values) {
         if (std::isfinite(value)) continue;
         if (stage == "embeddings") {
           fail(ErrorCode::kDataLoss,
-               "{}: the embedding of token id {} is {} at column {}; the "
-               "word, position or type table is damaged",
-               model, batch.ids[static_cast<size_t>(r)], value, c);
+               "{}: the embedding of token id {} is {}; the word, position or type table is damaged",
+               model, batch.ids[static_cast<size_t>(r)], value);
         }
         fail(ErrorCode::kDataLoss,
-             "{}: the output of {} is {} at row {} column {}; a weight there "
-             "is damaged or the model overflows f32",
+             "{}: the output of {} is {} at row {} column {}; a weight there is damaged or the "
+             "model overflows f32",
              model, stage, value, r, c);
       }
     }
