@@ -26,7 +26,7 @@ SKINS = ("apps/cli", "apps/server", "bindings/python")
 # What a skin shares with the engine besides the public headers: raising errors, JSON, UTF-8.
 SKIN_TOOLS = ("src/base/fail.h", "src/io/json.h", "src/io/json_writer.h", "src/io/utf8.h")
 REGISTRY = "src/backend/registry.cc"
-# Third-party headers that only one place may know: pattern of the name -> that place's prefix.
+# Third-party headers that only one place of the product may know: pattern -> that place's prefix.
 KEPT_IN = {r"simdjson\b": "src/io/json.cc", r"(oneapi/)?dnnl": "src/backend/cpu/"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
@@ -88,7 +88,7 @@ def check_include(root: Path, file: Path, name: str, quoted: bool) -> str:
     if ".." in name.split("/"):
         return "an include path may not contain .."
     for pattern, place in KEPT_IN.items():
-        if re.match(pattern, name) and not path.startswith(place):
+        if re.match(pattern, name) and not path.startswith((place, "bench/")):
             return f"{name} belongs in {place} only"
     target = resolve(root, file, name)
     if quoted and not target:

@@ -32,6 +32,7 @@ TREE = {
     "apps/cli/output.h": "#include <tamis/reranker.h>\n",
     "apps/cli/main.cc": '#include "output.h"\n#include "tamis/error.h"\n#include <CLI/CLI.hpp>\n',
     "apps/cli/dto.cc": '#include "io/json.h"\n#include "base/fail.h"\n',
+    "bench/gemm_bench.cc": "#include <dnnl.hpp>\n",
     "tests/unit/io_test.cc": '#include "io/json.h"\n#include "backend/cpu/ops.h"\n',
 }
 
