@@ -100,19 +100,21 @@ std::vector<TensorGroup> grouped_tensors(const std::vector<TensorInfo>& tensors,
 
 void write_tensors(std::string& out, const std::vector<TensorGroup>& groups) {
   size_t name = 0, shape = 0;
+  std::vector<std::string> names;  // they come from a file: made printable
   for (const auto& group : groups) {
-    name = std::max(name, display_width(group.name()));
+    names.push_back(fit_to_columns(group.name(), 0));
+    name = std::max(name, display_width(names.back()));
     shape = std::max(shape, shape_text(group.first.shape).size());
   }
-  for (const auto& group : groups) {
-    out += fmt::format("  {}  {:<5} {:<{}}  {:>10}\n", pad_right(group.name(), name),
-                       group.first.dtype, shape_text(group.first.shape), shape,
-                       human_bytes(group.bytes));
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const TensorGroup& group = groups[i];
+    out += fmt::format("  {}  {:<5} {:<{}}  {:>10}\n", pad_right(names[i], name), group.first.dtype,
+                       shape_text(group.first.shape), shape, human_bytes(group.bytes));
   }
 }
 
 void write_line(std::string& out, std::string_view name, const std::string& value) {
-  out += fmt::format("{:<15} {}\n", name, fit_to_columns(value, 0));
+  out += fmt::format("{:<15} {}\n", name, value);
 }
 
 std::string label_list(const std::vector<std::string>& labels) {
@@ -125,28 +127,31 @@ std::string label_list(const std::vector<std::string>& labels) {
 
 void write_summary(std::string& out, const ModelInfo& info) {
   const bool embedder = info.kind == ModelKind::kEmbedder;
-  write_line(out, "directory", info.directory.string());
-  write_line(out, "architecture",
-             info.architecture + (embedder ? " (embedder)" : " (cross-encoder)"));
+  write_line(out, "directory", fit_to_columns(info.directory.string(), 0));
+  write_line(
+      out, "architecture",
+      fit_to_columns(info.architecture, 0) + (embedder ? " (embedder)" : " (cross-encoder)"));
   write_line(out, "parameters", grouped(static_cast<unsigned long long>(info.parameters)));
   write_line(out, "layers",
              fmt::format("{} x {} wide, {} heads, feed-forward {}", info.num_layers,
                          info.hidden_size, info.num_heads, info.intermediate_size));
   write_line(out, "vocabulary", grouped(static_cast<unsigned long long>(info.vocab_size)));
   write_line(out, "maximum length", fmt::format("{} tokens", grouped(info.max_length)));
-  if (!info.labels.empty()) write_line(out, "labels", label_list(info.labels));
+  if (!info.labels.empty()) write_line(out, "labels", fit_to_columns(label_list(info.labels), 0));
   if (embedder) {
     write_line(out, "pooling", info.pooling + (info.normalize ? ", then length 1" : ""));
   }
 }
 
 void write_plan(std::string& out, const MemoryPlan& plan) {
-  const size_t sum = plan.mapped_bytes + plan.weight_bytes + plan.workspace_bytes;
-  write_line(
-      out, "memory",
-      fmt::format("{} = {} mapped from the file + {} weights + {} workspace for {} tokens",
-                  human_bytes(sum), human_bytes(plan.mapped_bytes), human_bytes(plan.weight_bytes),
-                  human_bytes(plan.workspace_bytes), grouped(plan.batch_tokens)));
+  const auto part = [&](std::string_view name, size_t bytes, const std::string& what) {
+    write_line(out, name, fmt::format("{:>10} {}", human_bytes(bytes), what));
+  };
+  part("memory", plan.mapped_bytes + plan.weight_bytes + plan.workspace_bytes, "in all");
+  part("  mapped", plan.mapped_bytes, "read from the file, page by page");
+  part("  weights", plan.weight_bytes, "converted and packed");
+  part("  workspace", plan.workspace_bytes,
+       fmt::format("for batches of {} tokens", grouped(plan.batch_tokens)));
 }
 
 void write_text(std::string& out, const ModelDescription& model, bool all) {
