@@ -222,7 +222,7 @@ def machine() -> dict:
     memory = next(int(line.split()[1]) for line in open("/proc/meminfo") if "MemTotal" in line)
     return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)),
             "memory_gb": round(memory / 2**20, 1), "flags": [flag for flag in wanted if flag in flags],
-            "load_average": round(os.getloadavg()[0], 2), "system": platform.platform()}
+            "system": platform.platform()}
 
 
 def output_of(*command: str) -> str:
@@ -268,16 +268,20 @@ def main() -> None:
     threads = [int(count) for count in args.threads.split(",")]
     warm_page_cache(model)
 
+    busy = os.getloadavg()[0]  # before our own work raises it
     tamis = Tamis(args.tamis, model)
     torch = None
     if has_torch(args.python):
         Torch(args.python, model, args.batch_size, threads[0]).close()  # fills the page cache
         torch = Torch(args.python, model, args.batch_size, threads[0])
-    facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "machine": machine(), "commit": commit(),
+    facts = {"date": time.strftime("%Y-%m-%d %H:%M"),
+             "machine": machine() | {"load_average": round(busy, 2)}, "commit": commit(),
              "tamis": output_of(str(args.tamis), "--version"), "model": model.name,
              "peer": torch.versions if torch else None, "batch_size": args.batch_size,
              "seed": args.seed}
     print(json.dumps(facts, indent=1))
+    if facts["machine"]["load_average"] > 1:
+        print("The machine is busy with something else: these times are no measurement.")
     if torch is None:
         print(f"{args.python} has no torch and transformers: Tamis alone (see --python)")
     print("\n| workload | threads | tokens | tamis ms | tok/s | transformers sorted ms | ratio "
