@@ -221,8 +221,8 @@ def machine() -> dict:
               "asimd", "sve")
     memory = next(int(line.split()[1]) for line in open("/proc/meminfo") if "MemTotal" in line)
     return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)),
-            "memory_gb": round(memory / 2**20, 1), "flags": [flag for flag in wanted if flag in flags],
-            "system": platform.platform()}
+            "memory_gb": round(memory / 2**20, 1),
+            "flags": [flag for flag in wanted if flag in flags], "system": platform.platform()}
 
 
 def output_of(*command: str) -> str:
