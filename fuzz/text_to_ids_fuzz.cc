@@ -1,5 +1,5 @@
-// Whatever the bytes of a text, each tokenizer gives ids inside its vocabulary, and the same ids for
-// the text with its ill-formed parts repaired. The first byte picks the tokenizer.
+// Whatever the bytes of a text, each tokenizer gives ids inside its vocabulary, and the same ids
+// for the text with its ill-formed parts repaired. The first byte picks the tokenizer.
 
 #include <array>
 #include <cstdint>
@@ -28,11 +28,17 @@ std::shared_ptr<const Tokenizer> fixture(const char* name) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const std::array tokenizers = {
-      fixture("xlmr-reranker.jsonl"), fixture("xlmr-m3.jsonl"),         fixture("bert.jsonl"),
-      fixture("added-tokens.jsonl"),  fixture("first-charsmap.jsonl"),  fixture("nmt-nfkc.jsonl"),
-      fixture("regex-replace.jsonl"), fixture("digits-merged.jsonl"),   fixture("bert-bare.jsonl"),
-      fixture("prepend-replace.jsonl"), fixture("first-after-strip.jsonl")};
+  static const std::array tokenizers = {fixture("xlmr-reranker.jsonl"),
+                                        fixture("xlmr-m3.jsonl"),
+                                        fixture("bert.jsonl"),
+                                        fixture("added-tokens.jsonl"),
+                                        fixture("first-charsmap.jsonl"),
+                                        fixture("nmt-nfkc.jsonl"),
+                                        fixture("regex-replace.jsonl"),
+                                        fixture("digits-merged.jsonl"),
+                                        fixture("bert-bare.jsonl"),
+                                        fixture("prepend-replace.jsonl"),
+                                        fixture("first-after-strip.jsonl")};
   if (size == 0) return 0;
   const Tokenizer& tokenizer = *tokenizers[data[0] % tokenizers.size()];
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);

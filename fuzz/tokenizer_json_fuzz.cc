@@ -22,8 +22,9 @@ void check_ids(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
 void use(const Tokenizer& tokenizer) {
   using namespace std::string_view_literals;
   std::vector<int32_t> ids;
-  for (const auto text : {""sv, "a b  ab. \0<s>"sv, " \xc3\xa9\xe2\x96\x81 a\xcc\x81 \xff<mask> B"sv,
-                          "\xe1\x84\x80\xe1\x85\xa1\xe4\xb8\xad 12\r\n\xef\xac\x81"sv}) {
+  for (const auto text :
+       {""sv, "a b  ab. \0<s>"sv, " \xc3\xa9\xe2\x96\x81 a\xcc\x81 \xff<mask> B"sv,
+        "\xe1\x84\x80\xe1\x85\xa1\xe4\xb8\xad 12\r\n\xef\xac\x81"sv}) {
     tokenizer.encode(text, ids);
   }
   check_ids(tokenizer, ids);

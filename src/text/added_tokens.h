@@ -31,7 +31,8 @@ class AddedTokenFinder {
   };
 
   AddedTokenFinder() = default;
-  /// tokens[i] is looked for as forms[i]; empty forms are never found, of equal ones the first counts.
+  /// tokens[i] is looked for as forms[i]; empty forms are never found, of equal ones the first
+  /// counts.
   AddedTokenFinder(std::vector<AddedToken> tokens, const std::vector<std::string>& forms);
 
   /// Leftmost-longest matches. The parts cover the text, except that white space which one token's

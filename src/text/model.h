@@ -25,7 +25,8 @@ class Model {
   virtual const Vocabulary& vocabulary() const = 0;
   virtual int32_t unknown_id() const = 0;
   /// Appends the ids of one pre-token, not empty and valid UTF-8.
-  virtual void encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const = 0;
+  virtual void encode(std::string_view piece, Scratch& scratch,
+                      std::vector<int32_t>& ids) const = 0;
 };
 
 }  // namespace tamis::text

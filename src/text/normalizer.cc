@@ -176,8 +176,8 @@ class Replace final : public Normalizer {
     out.origin = std::max(out.origin, copy(in, copied, text.size(), out.text));
   }
   double growth() const override {
-    return std::max(1.0, static_cast<double>(content_.size()) /
-                             static_cast<double>(pattern_.shortest_match()));
+    return std::max(
+        1.0, static_cast<double>(content_.size()) / static_cast<double>(pattern_.shortest_match()));
   }
 
  private:

@@ -22,7 +22,8 @@ struct Stretch {
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  /// Writes the result to `out` (its old content does not matter); `in` is valid UTF-8, so is `out`.
+  /// Writes the result to `out` (its old content does not matter); `in` is valid UTF-8, so is
+  /// `out`.
   virtual void apply(const Stretch& in, Stretch& out) const = 0;
   /// An upper bound of how many times longer than its input, in bytes, the output can be.
   virtual double growth() const = 0;

@@ -32,8 +32,8 @@ class Pattern {
  private:
   size_t run_length(std::string_view text, size_t at) const;
 
-  std::string literal_;     // empty: any whitespace character
-  bool repeated_ = false;   // as many as there are, at least minimum_
+  std::string literal_;    // empty: any whitespace character
+  bool repeated_ = false;  // as many as there are, at least minimum_
   size_t minimum_ = 1;
 };
 

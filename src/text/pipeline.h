@@ -49,7 +49,8 @@ class Pipeline final : public Tokenizer {
   void set_model_max_length(size_t length) { max_length_ = length; }
 
   /// Gives ids to tokens in the order of the file, as HF does: the model's own id where the model
-  /// knows the string, else the next one behind the vocabulary. `added` ids on entry are the file's.
+  /// knows the string, else the next one behind the vocabulary. `added` ids on entry are the
+  /// file's.
   static void assign_ids(const Model& model, std::vector<AddedToken>& added);
   static size_t id_limit(const Model& model, const std::vector<AddedToken>& added);
 

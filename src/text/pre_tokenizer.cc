@@ -42,10 +42,17 @@ class Cutter {
       case Behavior::kRemoved:
         if (delimiter) return;
         break;
-      case Behavior::kIsolated: break;
-      case Behavior::kContiguous: extend = has_last && delimiter == last_; break;
-      case Behavior::kMergedWithPrevious: extend = has_last && delimiter && !last_; break;
-      case Behavior::kMergedWithNext: extend = has_last && !delimiter && last_; break;
+      case Behavior::kIsolated:
+        break;
+      case Behavior::kContiguous:
+        extend = has_last && delimiter == last_;
+        break;
+      case Behavior::kMergedWithPrevious:
+        extend = has_last && delimiter && !last_;
+        break;
+      case Behavior::kMergedWithNext:
+        extend = has_last && !delimiter && last_;
+        break;
     }
     last_ = delimiter;
     if (extend) {
@@ -163,13 +170,14 @@ class Metaspace final : public PreTokenizer {
   void rewrite(std::string_view piece, size_t origin, Pieces& out) const {
     const size_t begin = out.text.size();
     const bool marked = piece[0] == ' ' || piece.starts_with(replacement_);
-    const bool prepend = scheme_ == PrependScheme::kAlways ||
-                         (scheme_ == PrependScheme::kFirst && origin > 0);
+    const bool prepend =
+        scheme_ == PrependScheme::kAlways || (scheme_ == PrependScheme::kFirst && origin > 0);
     if (prepend && !marked) out.text.append(replacement_);
     size_t part = begin;
     size_t origin_end = origin > 0 ? out.text.size() : begin;
     const auto end_part = [&](size_t end) {
-      if (end > part) out.spans.push_back({part, end, std::min(std::max(origin_end, part), end) - part});
+      if (end > part)
+        out.spans.push_back({part, end, std::min(std::max(origin_end, part), end) - part});
       part = end;
     };
     for (size_t at = 0; at < piece.size();) {

@@ -12,8 +12,8 @@ namespace tamis::text {
 namespace {
 
 // A unit of the double array (darts-clone's layout): label in bits 0-7, "a key ends here" in bit 8,
-// offset in bits 10-31, to be shifted by 8 if bit 9 is set. Where a key ends, the unit at the offset
-// holds its value in 31 bits.
+// offset in bits 10-31, to be shifted by 8 if bit 9 is set. Where a key ends, the unit at the
+// offset holds its value in 31 bits.
 bool has_leaf(uint32_t unit) { return unit >> 8 & 1; }
 uint32_t label(uint32_t unit) { return unit & (1u << 31 | 0xFF); }
 uint64_t offset(uint32_t unit) { return uint64_t{unit >> 10} << ((unit & 1u << 9) >> 6); }

@@ -22,11 +22,20 @@ class Fields {
     number = key >> 3;
     wire_ = key & 7;
     switch (wire_) {
-      case 0: integer_ = varint(); break;
-      case 1: bytes_ = take(8); break;
-      case 2: bytes_ = take(varint()); break;
-      case 5: bytes_ = take(4); break;
-      default: damaged();
+      case 0:
+        integer_ = varint();
+        break;
+      case 1:
+        bytes_ = take(8);
+        break;
+      case 2:
+        bytes_ = take(varint());
+        break;
+      case 5:
+        bytes_ = take(4);
+        break;
+      default:
+        damaged();
     }
     return true;
   }
@@ -53,7 +62,8 @@ class Fields {
 
  private:
   [[noreturn]] void damaged() const {
-    fail(ErrorCode::kDataLoss, "{}: not a sentencepiece model (field {} is damaged)", where_, number);
+    fail(ErrorCode::kDataLoss, "{}: not a sentencepiece model (field {} is damaged)", where_,
+         number);
   }
 
   uint64_t varint() {

@@ -11,8 +11,14 @@ namespace tamis::text {
 
 /// The parts of a sentencepiece ModelProto that matter here.
 struct SentencePieceModel {
-  enum class PieceType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5,
-                         kByte = 6 };
+  enum class PieceType {
+    kNormal = 1,
+    kUnknown = 2,
+    kControl = 3,
+    kUserDefined = 4,
+    kUnused = 5,
+    kByte = 6
+  };
   struct Piece {
     std::string_view text;
     float score = 0;

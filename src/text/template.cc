@@ -12,8 +12,8 @@ namespace {
 int32_t read_id(const io::JsonValue& json, size_t id_limit, std::string_view where) {
   const int64_t id = json.integer("post_processor id");
   if (id < 0 || static_cast<uint64_t>(id) >= id_limit) {
-    fail(ErrorCode::kDataLoss, "{}: post_processor uses id {}, but the vocabulary ends at {}", where,
-         id, static_cast<int64_t>(id_limit) - 1);
+    fail(ErrorCode::kDataLoss, "{}: post_processor uses id {}, but the vocabulary ends at {}",
+         where, id, static_cast<int64_t>(id_limit) - 1);
   }
   return static_cast<int32_t>(id);
 }
@@ -100,7 +100,8 @@ Template::Parts Template::read_parts(const io::JsonValue& pieces, const io::Json
         fail(ErrorCode::kDataLoss, "{}: post_processor names a sequence \"{}\"", where, name);
       }
       parts.push_back({name == "A" ? Part::Kind::kFirst : Part::Kind::kSecond,
-                       read_type_id(*sequence, where), {}});
+                       read_type_id(*sequence, where),
+                       {}});
       continue;
     }
     const io::JsonValue special = piece.at("SpecialToken");

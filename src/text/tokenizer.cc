@@ -73,7 +73,8 @@ std::shared_ptr<Pipeline> pipeline_from_json(std::string_view text, std::string_
   const io::JsonValue root = document.root();
   Pipeline::Config config;
   config.model = read_model(root.at("model"), where);
-  if (const auto json = root.find("normalizer")) config.normalizers = make_normalizers(*json, where);
+  if (const auto json = root.find("normalizer"))
+    config.normalizers = make_normalizers(*json, where);
   if (const auto json = root.find("pre_tokenizer")) {
     config.pre_tokenizers = make_pre_tokenizers(*json, where);
   }

@@ -125,9 +125,8 @@ class TrieBuilder {
   }
 
   bool fits(uint32_t base, std::span<const uint8_t> labels) const {
-    return std::all_of(labels.begin(), labels.end(), [&](uint8_t label) {
-      return (units_[base ^ label] & 511) == kFreeLabel;
-    });
+    return std::all_of(labels.begin(), labels.end(),
+                       [&](uint8_t label) { return (units_[base ^ label] & 511) == kFreeLabel; });
   }
 
   uint32_t add_block() {

@@ -62,8 +62,9 @@ class Trie {
   size_t bytes() const { return units_.size() * sizeof(uint64_t); }
 
  private:
-  // A unit: label in 9 bits (256 = free), index of its children's block of slots in 27, value in 28.
-  // The child for byte b stands at base ^ b; bases are unique, so its label proves its parent.
+  // A unit: label in 9 bits (256 = free), index of its children's block of slots in 27, value
+  // in 28. The child for byte b stands at base ^ b; bases are unique, so its label proves its
+  // parent.
   static uint32_t label_of(uint64_t unit) { return static_cast<uint32_t>(unit & 511); }
   static uint32_t base_of(uint64_t unit) { return static_cast<uint32_t>(unit >> 9 & 0x7FFFFFF); }
   static uint32_t value_of(uint64_t unit) { return static_cast<uint32_t>(unit >> 36); }

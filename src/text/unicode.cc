@@ -126,7 +126,8 @@ char32_t Unicode::compose(char32_t first, char32_t second) const {
   if (first - kLBase < kLCount && second - kVBase < kVCount) {
     return kSBase + ((first - kLBase) * kVCount + (second - kVBase)) * kTCount;
   }
-  if (first - kSBase < kSCount && is_syllable_without_t(first) && second - kTBase - 1 < kTCount - 1) {
+  if (first - kSBase < kSCount && is_syllable_without_t(first) &&
+      second - kTBase - 1 < kTCount - 1) {
     return first + (second - kTBase);
   }
   const uint64_t key = uint64_t{first} << 32 | second;
@@ -179,10 +180,10 @@ namespace {
 struct ClusterState {
   Grapheme last;
   char32_t last_character;
-  bool pictograph;           // pictograph Extend*
-  bool pictograph_zwj;       // pictograph Extend* ZWJ
-  bool consonant;            // consonant with only Extend, Linker, ZWJ after it
-  bool consonant_linker;     // the same with a linker among them
+  bool pictograph;        // pictograph Extend*
+  bool pictograph_zwj;    // pictograph Extend* ZWJ
+  bool consonant;         // consonant with only Extend, Linker, ZWJ after it
+  bool consonant_linker;  // the same with a linker among them
 };
 
 bool continues(const ClusterState& state, Grapheme next, char32_t next_character) {
@@ -191,16 +192,22 @@ bool continues(const ClusterState& state, Grapheme next, char32_t next_character
   if (next == kControl) return false;
   if (next == kExtend || next == kSpacingMark || next == kLinker || next == kZwj) return true;
   if (state.last == kPrepend) return true;
-  const bool last_v_like = state.last == kV ||
-                           (state.last == kSyllable && is_syllable_without_t(state.last_character));
+  const bool last_v_like =
+      state.last == kV || (state.last == kSyllable && is_syllable_without_t(state.last_character));
   switch (next) {
     case kL:
-    case kSyllable: return state.last == kL;
-    case kV: return state.last == kL || last_v_like;
-    case kT: return last_v_like || state.last == kT || state.last == kSyllable;
-    case kConsonant: return state.consonant_linker;
-    case kPictograph: return state.pictograph_zwj;
-    default: return false;
+    case kSyllable:
+      return state.last == kL;
+    case kV:
+      return state.last == kL || last_v_like;
+    case kT:
+      return last_v_like || state.last == kT || state.last == kSyllable;
+    case kConsonant:
+      return state.consonant_linker;
+    case kPictograph:
+      return state.pictograph_zwj;
+    default:
+      return false;
   }
 }
 
@@ -210,7 +217,8 @@ void advance(ClusterState& state, Grapheme next, char32_t next_character) {
   state.pictograph_zwj = next == kZwj && state.pictograph;
   state.pictograph = next == kPictograph || (state.pictograph && extend);
   const bool in_chain = extend || next == kZwj;
-  state.consonant_linker = in_chain && state.consonant && (state.consonant_linker || next == kLinker);
+  state.consonant_linker =
+      in_chain && state.consonant && (state.consonant_linker || next == kLinker);
   state.consonant = next == kConsonant || (in_chain && state.consonant);
   state.last = next;
   state.last_character = next_character;

@@ -11,10 +11,22 @@
 
 namespace tamis::text {
 
-/// How a character takes part in a grapheme cluster. tools/make_unicode_tables.py has the same list.
+/// How a character takes part in a grapheme cluster. tools/make_unicode_tables.py has the same
+/// list.
 enum class Grapheme : uint8_t {
-  kOther, kControl, kExtend, kSpacingMark, kLinker, kZwj, kPrepend, kL, kV, kT, kSyllable,
-  kConsonant, kPictograph,
+  kOther,
+  kControl,
+  kExtend,
+  kSpacingMark,
+  kLinker,
+  kZwj,
+  kPrepend,
+  kL,
+  kV,
+  kT,
+  kSyllable,
+  kConsonant,
+  kPictograph,
 };
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };

@@ -7,7 +7,8 @@
 
 namespace tamis::text::tables {
 
-/// Runs that cover all code points: length, then flags | grapheme class << 8 | combining class << 16.
+/// Runs that cover all code points: length, then flags | grapheme class << 8 | combining class
+/// << 16.
 extern const uint32_t kProperties[];
 extern const size_t kPropertiesSize;
 

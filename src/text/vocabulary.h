@@ -29,8 +29,8 @@ class Vocabulary {
   }
   /// Empty if there is none.
   std::string_view token(int32_t id) const;
-  size_t size() const { return entries_.size(); }        ///< number of tokens
-  size_t id_limit() const { return id_limit_; }          ///< largest id + 1
+  size_t size() const { return entries_.size(); }  ///< number of tokens
+  size_t id_limit() const { return id_limit_; }    ///< largest id + 1
 
  private:
   struct Entry {

@@ -20,8 +20,7 @@ std::unique_ptr<WordPiece> WordPiece::from_json(const io::JsonValue& model,
                                                 std::string_view where) {
   Options options;
   options.unk_token = model.at("unk_token").string("model.unk_token");
-  options.prefix =
-      model.at("continuing_subword_prefix").string("model.continuing_subword_prefix");
+  options.prefix = model.at("continuing_subword_prefix").string("model.continuing_subword_prefix");
   const int64_t limit =
       model.at("max_input_chars_per_word").integer("model.max_input_chars_per_word");
   if (limit < 0) {

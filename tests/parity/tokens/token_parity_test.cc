@@ -57,8 +57,8 @@ struct Case {
 };
 
 std::optional<fs::path> find(const Case& which) {
-  for (const fs::path& root : {data_directory() / "bge_official",
-                               fs::path(TAMIS_SOURCE_DIR) / ".cache" / "models"}) {
+  for (const fs::path& root :
+       {data_directory() / "bge_official", fs::path(TAMIS_SOURCE_DIR) / ".cache" / "models"}) {
     const fs::path path = root / which.directory / "tokenizer.json";
     if (fs::exists(path)) return path.parent_path();
   }
@@ -128,7 +128,8 @@ TEST_P(Goldens, EveryPairWholeAndTruncated) {
     ASSERT_TRUE(truncate_only_second(query, cut, room));
     EXPECT_EQ(tok->build_pair(query, cut).ids, ids_of(row.at("trunc128_only_second"))) << line;
     truncate_longest_first(query, passage, room);
-    EXPECT_EQ(tok->build_pair(query, passage).ids, ids_of(row.at("trunc128_longest_first"))) << line;
+    EXPECT_EQ(tok->build_pair(query, passage).ids, ids_of(row.at("trunc128_longest_first")))
+        << line;
   }
 }
 

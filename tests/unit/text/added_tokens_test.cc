@@ -36,8 +36,10 @@ TEST(AddedTokens, TheLongestAtTheLeftmostPlaceWins) {
 
 TEST(AddedTokens, TakeSpaceAlong) {
   // <mask> of XLM-R is lstrip; "\u3000" is white space as well.
-  EXPECT_EQ(encode(*with_added(token("<m>", R"(,"lstrip":true)")), "a \u3000<m> "), (Ids{1, kNew, 0}));
-  EXPECT_EQ(encode(*with_added(token("<m>", R"(,"rstrip":true)")), "a<m> \n\u3000b"), (Ids{1, kNew, 2}));
+  EXPECT_EQ(encode(*with_added(token("<m>", R"(,"lstrip":true)")), "a \u3000<m> "),
+            (Ids{1, kNew, 0}));
+  EXPECT_EQ(encode(*with_added(token("<m>", R"(,"rstrip":true)")), "a<m> \n\u3000b"),
+            (Ids{1, kNew, 2}));
   EXPECT_EQ(encode(*with_added(token("<m>", R"(,"lstrip":true,"rstrip":true)")), " <m> <m> "),
             (Ids{kNew, kNew}));
 }
@@ -72,7 +74,8 @@ TEST(AddedTokens, GetTheModelsIdOrTheNextOne) {
 }
 
 TEST(AddedTokens, EmptyOrRepeatedOnesDoNoHarm) {
-  const auto tokenizer = with_added(token("") + "," + token("<x>") + "," + token("<x>", R"(,"lstrip":true)"));
+  const auto tokenizer =
+      with_added(token("") + "," + token("<x>") + "," + token("<x>", R"(,"lstrip":true)"));
   EXPECT_EQ(encode(*tokenizer, "a <x>"), (Ids{1, kNew}));
 }
 

@@ -65,9 +65,11 @@ TEST_F(Directory, TokenizerJsonGoesFirstAndConfigsAddToIt) {
   parts.added_tokens = R"([{"content":"<go>","special":true,"normalized":false}])";
   write("tokenizer.json", tokenizer_json(parts));
   write("vocab.txt", "[UNK]\n");
-  write("tokenizer_config.json", R"({"cls_token":"<go>","pad_token":{"content":"b","lstrip":false},)"
-                                 R"("eos_token":null,"mask_token":"nowhere","model_max_length":512})");
-  write("special_tokens_map.json", R"({"cls_token":"a","eos_token":{"content":"a"},"sep_token":"b"})");
+  write("tokenizer_config.json",
+        R"({"cls_token":"<go>","pad_token":{"content":"b","lstrip":false},)"
+        R"("eos_token":null,"mask_token":"nowhere","model_max_length":512})");
+  write("special_tokens_map.json",
+        R"({"cls_token":"a","eos_token":{"content":"a"},"sep_token":"b"})");
   const auto tokenizer = Tokenizer::load(path_);
   EXPECT_EQ(tokenizer->model_type(), "Unigram");
   EXPECT_EQ(tokenizer->model_max_length(), 512u);
@@ -118,7 +120,8 @@ TEST_F(Directory, SentencePieceGetsFairseqsIds) {
 }
 
 TEST_F(Directory, SentencePieceWithoutDummyPrefix) {
-  const auto tokenizer = Tokenizer::from_sentencepiece(small_sentencepiece(number_field(3, 0)), "m");
+  const auto tokenizer =
+      Tokenizer::from_sentencepiece(small_sentencepiece(number_field(3, 0)), "m");
   EXPECT_EQ(encode(*tokenizer, "a"), (Ids{5}));
 }
 
@@ -129,7 +132,8 @@ TEST_F(Directory, DamagedSentencePieceIsAnError) {
     try {
       Tokenizer::from_sentencepiece(std::string_view(whole).substr(0, cut), "m");
     } catch (const Error& error) {
-      EXPECT_TRUE(error.code() == ErrorCode::kDataLoss || error.code() == ErrorCode::kUnimplemented);
+      EXPECT_TRUE(error.code() == ErrorCode::kDataLoss ||
+                  error.code() == ErrorCode::kUnimplemented);
       ++refused;
     }
   }

@@ -40,9 +40,11 @@ TEST(Pattern, Repetitions) {
 }
 
 TEST(Pattern, OthersAreRefusedByName) {
-  for (const char* expression : {"", "a*", "a?", "[ab]", "(a)", "a|b", "^a", "a$", ".", "\\d", "ab+",
-                                 "a{0,}", "a{,3}", "a{2,3}", "a{2", "a{99999}", "\\", "\\s{2}", "a++"}) {
-    expect_error(ErrorCode::kUnimplemented, expression, [&] { Pattern::regex(expression, "test"); });
+  for (const char* expression :
+       {"", "a*", "a?", "[ab]", "(a)", "a|b", "^a", "a$", ".", "\\d", "ab+", "a{0,}", "a{,3}",
+        "a{2,3}", "a{2", "a{99999}", "\\", "\\s{2}", "a++"}) {
+    expect_error(ErrorCode::kUnimplemented, expression,
+                 [&] { Pattern::regex(expression, "test"); });
   }
   expect_error(ErrorCode::kUnimplemented, "empty", [] { Pattern::literal("", "test"); });
 }

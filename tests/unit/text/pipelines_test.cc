@@ -69,13 +69,14 @@ TEST_P(Fixture, GivesTheIdsOfHuggingFace) {
   EXPECT_GT(rows, 50u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Pipelines, Fixture, testing::ValuesIn(fixtures()), [](const auto& fixture) {
-  std::string name = fixture.param.stem().string();
-  for (char& c : name) {
-    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-  }
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Pipelines, Fixture, testing::ValuesIn(fixtures()),
+                         [](const auto& fixture) {
+                           std::string name = fixture.param.stem().string();
+                           for (char& c : name) {
+                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+                           }
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace tamis::text

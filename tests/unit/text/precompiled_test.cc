@@ -35,10 +35,10 @@ std::string apply(const Precompiled& step, std::string_view text) {
 TEST(Precompiled, ReplacesWholeClustersUnderSixBytes) {
   const Precompiled step(charsmap(a_to_xy(), std::string_view("XY\0", 3)), "test");
   EXPECT_EQ(apply(step, "banana"), "bXYnXYnXY");
-  EXPECT_EQ(apply(step, "a\u0301"), "XY");                          // the mark is dropped
+  EXPECT_EQ(apply(step, "a\u0301"), "XY");                                // the mark is dropped
   EXPECT_EQ(apply(step, "a\u0301\u0301\u0301"), "XY\u0301\u0301\u0301");  // too long: one by one
   EXPECT_EQ(apply(step, "a\u200d"), "XY");
-  EXPECT_EQ(apply(step, "\u0600a\u0301"), "\u0600XY\u0301");        // a prefix joins what follows
+  EXPECT_EQ(apply(step, "\u0600a\u0301"), "\u0600XY\u0301");  // a prefix joins what follows
   EXPECT_EQ(apply(step, "a\r\na"), "XY\r\nXY");
   EXPECT_EQ(apply(step, ""), "");
 }
@@ -49,8 +49,8 @@ TEST(Precompiled, RefusesTablesThatPointOutsideThemselves) {
   };
   refused("");
   refused("abc");
-  refused(std::string("\4\0\0\0", 4));             // an array that is not there
-  refused(std::string("\0\0\0\0x", 5));            // an empty one
+  refused(std::string("\4\0\0\0", 4));   // an array that is not there
+  refused(std::string("\0\0\0\0x", 5));  // an empty one
   refused(std::string("\xff\xff\xff\xff\0\0\0\0", 8));
   const std::string_view text("XY\0", 3);
   auto units = a_to_xy();

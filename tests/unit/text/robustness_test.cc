@@ -16,8 +16,9 @@ std::shared_ptr<const Tokenizer> xlmr_like() {
   parts.normalizer = R"({"type":"Sequence","normalizers":[{"type":"NFKC"},)"
                      R"({"type":"Replace","pattern":{"Regex":" {2,}"},"content":"▁"}]})";
   parts.pre_tokenizer = R"({"type":"Metaspace","replacement":"▁"})";
-  parts.added_tokens = R"([{"content":"<m>","special":true,"normalized":false,"lstrip":true,"rstrip":true},)"
-                       R"({"content":"bb","special":false,"normalized":true,"single_word":true}])";
+  parts.added_tokens =
+      R"([{"content":"<m>","special":true,"normalized":false,"lstrip":true,"rstrip":true},)"
+      R"({"content":"bb","special":false,"normalized":true,"single_word":true}])";
   return make(parts);
 }
 
@@ -38,10 +39,12 @@ TEST(InvalidUtf8, IsReplacedByMaximalParts) {
   };
   EXPECT_EQ(replacements("a\u4e2d"), 0u);
   EXPECT_EQ(replacements("\xff"), 1u);
-  EXPECT_EQ(replacements("\xe4\xb8"), 1u);               // cut short: one part
-  EXPECT_EQ(replacements("\xe4\xb8""a\x80"), 2u);
-  EXPECT_EQ(replacements("\xed\xa0\x80"), 3u);           // a surrogate: none of its bytes can stay
-  EXPECT_EQ(replacements("\xf0\x80\x80\x80"), 4u);       // overlong
+  EXPECT_EQ(replacements("\xe4\xb8"), 1u);  // cut short: one part
+  EXPECT_EQ(replacements("\xe4\xb8"
+                         "a\x80"),
+            2u);
+  EXPECT_EQ(replacements("\xed\xa0\x80"), 3u);      // a surrogate: none of its bytes can stay
+  EXPECT_EQ(replacements("\xf0\x80\x80\x80"), 4u);  // overlong
   EXPECT_EQ(replacements("\xf5\x80"), 2u);
   EXPECT_EQ(encode(*tokenizer, "a \xff b"), encode(*tokenizer, "a \ufffd b"));
 }
@@ -50,8 +53,9 @@ TEST(AnyBytes, EncodeAsTheirRepairedTextAndNeverThrow) {
   const auto xlmr = xlmr_like();
   const auto bert = bert_like();
   EXPECT_TRUE(rc::check([&] {
-    const auto bytes = *rc::gen::container<std::string>(rc::gen::oneOf(
-        rc::gen::arbitrary<char>(), rc::gen::element('a', 'b', ' ', '<', 'm', '>', '\xe2', '\x96', '\x81')));
+    const auto bytes = *rc::gen::container<std::string>(
+        rc::gen::oneOf(rc::gen::arbitrary<char>(),
+                       rc::gen::element('a', 'b', ' ', '<', 'm', '>', '\xe2', '\x96', '\x81')));
     std::string repaired;
     const size_t count = io::append_repaired_utf8(repaired, bytes);
     for (const auto* tokenizer : {xlmr.get(), bert.get()}) {
@@ -83,8 +87,8 @@ TEST(LongTexts, TakeLinearTime) {
     while (out.size() < kCount) out.append(unit);
     return out;
   };
-  for (const char* unit : {"a", "ab", " ", "a ", "<m>", "<m> ", "  <m", "bb ", "<", "\u4e2d", "\u0301",
-                           "\u0301\u0316", "a\u0301", "\u1100", "\u200d", "\xff", "."}) {
+  for (const char* unit : {"a", "ab", " ", "a ", "<m>", "<m> ", "  <m", "bb ", "<", "\u4e2d",
+                           "\u0301", "\u0301\u0316", "a\u0301", "\u1100", "\u200d", "\xff", "."}) {
     for (const auto& tokenizer : {xlmr_like(), bert_like()}) {
       Ids ids;
       tokenizer->encode(repeated(unit), ids);
@@ -112,18 +116,19 @@ TEST(HostileFiles, MayNotMultiplyAText) {
   Parts parts;
   std::string steps;
   for (int i = 0; i < 10; ++i) {
-    steps += std::string(i ? "," : "") + R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"})";
+    steps += std::string(i ? "," : "") +
+             R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"})";
   }
   parts.normalizer = R"({"type":"Sequence","normalizers":[)" + steps + "]}";
   expect_error(ErrorCode::kDataLoss, "times longer", [&] { make(parts); });
 }
 
 TEST(DamagedFiles, AreDataLoss) {
-  for (const char* text : {"", "{", "[]", "1", "null", "{}", R"({"model":null})", R"({"model":[]})",
-                           R"({"model":{"type":"Unigram","unk_id":0}})",
-                           R"({"model":{"type":"Unigram","unk_id":0,"vocab":{}}})",
-                           R"({"model":{"type":"WordPiece","vocab":{}}})",
-                           R"({"model":{"type":1}})"}) {
+  for (const char* text :
+       {"", "{", "[]", "1", "null", "{}", R"({"model":null})", R"({"model":[]})",
+        R"({"model":{"type":"Unigram","unk_id":0}})",
+        R"({"model":{"type":"Unigram","unk_id":0,"vocab":{}}})",
+        R"({"model":{"type":"WordPiece","vocab":{}}})", R"({"model":{"type":1}})"}) {
     expect_error(ErrorCode::kDataLoss, "x.json", [text] { Tokenizer::from_json(text, "x.json"); });
   }
   const std::string whole = tokenizer_json(Parts{});

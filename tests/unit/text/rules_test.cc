@@ -8,7 +8,7 @@ namespace tamis::text {
 namespace {
 
 constexpr const char* kMetaspace = R"({"type":"Metaspace","replacement":"▁")";
-constexpr int32_t kUnk = 0, kA = 1, kB = 2, kMark = 3, kMarkA = 4;
+constexpr int32_t kA = 1, kMark = 3, kMarkA = 4;
 
 Parts with_metaspace(const std::string& options) {
   Parts parts;
@@ -30,8 +30,9 @@ TEST(Metaspace, PrependSchemeRulesNotTheLegacyField) {
   // had it the other way round).
   const std::string both = R"(,"add_prefix_space":true,"prepend_scheme":"never","str_rep":"▁")";
   EXPECT_EQ(encode(*make(with_metaspace(both)), "a"), (Ids{kA}));
-  EXPECT_EQ(encode(*make(with_metaspace(R"(,"add_prefix_space":false,"prepend_scheme":"never")")), "a"),
-            (Ids{kA}));
+  EXPECT_EQ(
+      encode(*make(with_metaspace(R"(,"add_prefix_space":false,"prepend_scheme":"never")")), "a"),
+      (Ids{kA}));
   expect_error(ErrorCode::kDataLoss, "prepend_scheme",
                [] { make(with_metaspace(R"(,"add_prefix_space":false)")); });
   expect_error(ErrorCode::kDataLoss, "prepend_scheme",
@@ -103,13 +104,16 @@ TEST(Template, ProcessorsOfBertAndRobertaAndNone) {
 TEST(Template, RefusesIdsOutsideTheVocabulary) {
   Parts parts;
   for (const char* id : {"5", "-1", "4294967296"}) {
-    parts.post_processor = fmt::format(R"({{"type":"BertProcessing","sep":["e",{}],"cls":["s",3]}})", id);
+    parts.post_processor =
+        fmt::format(R"({{"type":"BertProcessing","sep":["e",{}],"cls":["s",3]}})", id);
     expect_error(ErrorCode::kDataLoss, "post_processor", [&] { make(parts); });
   }
   const char* const pieces[] = {R"({"SpecialToken":{"id":"s","type_id":0}})",
                                 R"({"Sequence":{"id":"B","type_id":0}})",
                                 R"({"Sequence":{"id":"C","type_id":0}})",
-                                R"({"Sequence":{"id":"A","type_id":-1}})", R"({"Other":1})", "1"};
+                                R"({"Sequence":{"id":"A","type_id":-1}})",
+                                R"({"Other":1})",
+                                "1"};
   for (const char* piece : pieces) {
     parts.post_processor = fmt::format(
         R"({{"type":"TemplateProcessing","single":[{}],"pair":[],"special_tokens":{{}}}})", piece);
@@ -124,7 +128,8 @@ TEST(OwnTruncationAndPadding, OfTheFileAreNotApplied) {
     json.replace(json.find(from), from.size(), fmt::format("\"{}\":{}", key, value));
   };
   put("truncation", R"({"direction":"Right","max_length":2,"strategy":"LongestFirst","stride":0})");
-  put("padding", R"({"strategy":{"Fixed":8},"direction":"Right","pad_id":0,"pad_type_id":0,"pad_token":"p"})");
+  put("padding",
+      R"({"strategy":{"Fixed":8},"direction":"Right","pad_id":0,"pad_type_id":0,"pad_token":"p"})");
   EXPECT_EQ(encode(*Tokenizer::from_json(json, "test.json"), "aaabb"), (Ids{1, 1, 1, 2, 2}));
 }
 
@@ -162,8 +167,10 @@ TEST(WordPiece, RefusesATableThatCannotBe) {
   parts.model = wordpiece({"a"});
   expect_error(ErrorCode::kDataLoss, "[UNK]", [&] { make(parts); });
   for (const char* id : {"-1", "268435455", "9223372036854775807", "1.5", "\"1\""}) {
-    parts.model = fmt::format(R"({{"type":"WordPiece","unk_token":"a","continuing_subword_prefix":"##",)"
-                              R"("max_input_chars_per_word":9,"vocab":{{"a":{}}}}})", id);
+    parts.model =
+        fmt::format(R"({{"type":"WordPiece","unk_token":"a","continuing_subword_prefix":"##",)"
+                    R"("max_input_chars_per_word":9,"vocab":{{"a":{}}}}})",
+                    id);
     expect_error(ErrorCode::kDataLoss, "test.json", [&] { make(parts); });
   }
 }
@@ -172,9 +179,10 @@ TEST(Bert, StripAccentsFollowsLowercaseUnlessItIsSet) {
   Parts parts;
   parts.model = wordpiece({"[UNK]", "e", "é", "E", "É"});
   const auto ids = [&parts](const char* strip_accents, const char* lowercase) {
-    parts.normalizer = fmt::format(
-        R"({{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,)"
-        R"("strip_accents":{},"lowercase":{}}})", strip_accents, lowercase);
+    parts.normalizer =
+        fmt::format(R"({{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,)"
+                    R"("strip_accents":{},"lowercase":{}}})",
+                    strip_accents, lowercase);
     return encode(*make(parts), "É");
   };
   EXPECT_EQ(ids("null", "true"), (Ids{1}));
@@ -192,7 +200,8 @@ TEST(UnknownComponents, AreNamed) {
   refused(&Parts::model, R"({"type":"BPE","vocab":{},"merges":[]})", "BPE");
   refused(&Parts::normalizer, R"({"type":"ByteLevel"})", "ByteLevel");
   refused(&Parts::normalizer, R"({"type":"Sequence","normalizers":[{"type":"Odd"}]})", "Odd");
-  refused(&Parts::normalizer, R"({"type":"Replace","pattern":{"Regex":"x|y"},"content":""})", "x|y");
+  refused(&Parts::normalizer, R"({"type":"Replace","pattern":{"Regex":"x|y"},"content":""})",
+          "x|y");
   refused(&Parts::pre_tokenizer, R"({"type":"Split"})", "Split");
   refused(&Parts::post_processor, R"({"type":"Odd"})", "Odd");
 }

@@ -48,8 +48,8 @@ TEST(Trie, KeysMayHoldEveryByte) {
 TEST(Trie, AgreesWithAMap) {
   EXPECT_TRUE(rc::check([] {
     // Few different bytes, so that keys share prefixes.
-    const auto word = rc::gen::container<std::string>(
-        rc::gen::element('\0', 'a', 'b', '\x7f', '\x80', '\xff'));
+    const auto word =
+        rc::gen::container<std::string>(rc::gen::element('\0', 'a', 'b', '\x7f', '\x80', '\xff'));
     const auto keys = *rc::gen::container<std::vector<std::string>>(word);
     const auto probes = *rc::gen::container<std::vector<std::string>>(word);
     std::map<std::string, uint32_t> expected;

@@ -21,11 +21,11 @@ std::string nfd(std::string_view text) { return form(NormalForm::kNfd, text); }
 TEST(Unicode, NormalForms) {
   EXPECT_EQ(nfd("\u00e9\uac01"), "e\u0301\u1100\u1161\u11a8");
   EXPECT_EQ(nfc("e\u0301\u1100\u1161\u11a8"), "\u00e9\uac01");
-  EXPECT_EQ(nfc("\uac00\u11a7"), "\uac00\u11a7");            // U+11A7 is no final consonant
-  EXPECT_EQ(nfd("a\u0301\u0316"), "a\u0316\u0301");          // marks in order of their classes
-  EXPECT_EQ(nfc("a\u0316\u0301"), "\u00e1\u0316");           // composes over a mark of lower class
+  EXPECT_EQ(nfc("\uac00\u11a7"), "\uac00\u11a7");    // U+11A7 is no final consonant
+  EXPECT_EQ(nfd("a\u0301\u0316"), "a\u0316\u0301");  // marks in order of their classes
+  EXPECT_EQ(nfc("a\u0316\u0301"), "\u00e1\u0316");   // composes over a mark of lower class
   EXPECT_EQ(nfc("a\u0302\u0301"), "\u1ea5");
-  EXPECT_EQ(nfc("\u0958"), "\u0915\u093c");                  // never composed again
+  EXPECT_EQ(nfc("\u0958"), "\u0915\u093c");  // never composed again
   EXPECT_EQ(nfc("\u212b"), "\u00c5");
   EXPECT_EQ(form(NormalForm::kNfkc, "\ufb01\u2122\u3300"), "fiTM\u30a2\u30d1\u30fc\u30c8");
   EXPECT_EQ(form(NormalForm::kNfkd, "\u00bd"), "1\u20442");
@@ -67,13 +67,13 @@ TEST(Unicode, GraphemeClusters) {
   EXPECT_EQ(clusters("ab"), (Lengths{1, 1}));
   EXPECT_EQ(clusters("\r\n\n"), (Lengths{2, 1}));
   EXPECT_EQ(clusters("a\u0301\u0903b"), (Lengths{6, 1}));
-  EXPECT_EQ(clusters("\n\u0301"), (Lengths{1, 2}));                       // nothing joins a control
-  EXPECT_EQ(clusters("\u0600a"), (Lengths{3}));                           // prepended mark
-  EXPECT_EQ(clusters("\u1100\u1161\u11a8\u1100"), (Lengths{9, 3}));       // Hangul
+  EXPECT_EQ(clusters("\n\u0301"), (Lengths{1, 2}));                  // nothing joins a control
+  EXPECT_EQ(clusters("\u0600a"), (Lengths{3}));                      // prepended mark
+  EXPECT_EQ(clusters("\u1100\u1161\u11a8\u1100"), (Lengths{9, 3}));  // Hangul
   EXPECT_EQ(clusters("\uac00\u11a8\uac01\u1161"), (Lengths{6, 3, 3}));
-  EXPECT_EQ(clusters("\u0915\u094d\u0937\u0915"), (Lengths{9, 3}));       // Devanagari conjunct
-  EXPECT_EQ(clusters("\u0915\u0903\u094d\u0937"), (Lengths{9, 3}));       // broken by a vowel sign
-  EXPECT_EQ(clusters("\U0001f468\u200d\U0001f33e!"), (Lengths{11, 1}));   // emoji sequence
+  EXPECT_EQ(clusters("\u0915\u094d\u0937\u0915"), (Lengths{9, 3}));      // Devanagari conjunct
+  EXPECT_EQ(clusters("\u0915\u0903\u094d\u0937"), (Lengths{9, 3}));      // broken by a vowel sign
+  EXPECT_EQ(clusters("\U0001f468\u200d\U0001f33e!"), (Lengths{11, 1}));  // emoji sequence
   EXPECT_EQ(clusters("a\u200d\U0001f33e"), (Lengths{4, 4}));
 }
 
