@@ -18,7 +18,8 @@ constexpr const char* kFooter = R"(Examples:
   tamis embed --input texts.jsonl > embeddings.jsonl
   tamis embed --pooling mean --max-length 256 --input - < texts.jsonl
 
-Input is one text a line: {"text": "..."}; --format jsonl answers {"embedding": [...]} for each, in the same order.)";
+Input is one text a line: {"text": "..."}; the answer to each is {"embedding": [...]}, in the same
+order.)";
 
 struct Options {
   ModelOptions model;

@@ -21,7 +21,8 @@ constexpr const char* kFooter = R"(Examples:
   tamis inspect models/bge-reranker-v2-m3 --all
   tamis inspect models/bge-m3 --format json
 
-Nothing is loaded: sizes come from the files' headers. Tensors of equal layers are shown once, as layer.0-23.)";
+Nothing is loaded: sizes come from the files' headers. Tensors of equal layers are shown once, as
+layer.0-23.)";
 
 struct Options {
   ModelOptions model;

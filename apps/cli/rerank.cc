@@ -21,10 +21,12 @@ constexpr const char* kFooter = R"(Examples:
   grep -h bear notes/*.txt | tamis rerank "what is a panda?"
   tamis rerank --input requests.jsonl --format jsonl > results.jsonl
 
-Input of --input is one request a line: {"query": "...", "passages": ["...", "..."]}. The results of each come in the
-order of the requests, sorted by logit: {"results": [{"index", "logit", "score", "tokens", "truncated"}, ...]}.
-Lines are read until there is work enough for full batches, or until no more input is waiting. Empty lines are passed
-over. A bad line ends the run after all earlier results, unless --keep-going is given.)";
+Input of --input is one request a line: {"query": "...", "passages": ["...", "..."]}. The results of
+each come in the order of the requests, sorted by logit, one line (--format jsonl, the default here):
+{"results": [{"index", "logit", "score", "tokens", "truncated"}, ...]}.
+Lines are read until there is work enough for full batches, or until no more input is waiting. Empty
+lines are passed over. A bad line ends the run after all earlier results, unless --keep-going is
+given.)";
 
 struct Options {
   ModelOptions model;

@@ -16,8 +16,8 @@ constexpr const char* kFooter = R"(Examples:
   tamis tokenize --input texts.jsonl > ids.jsonl
   tamis tokenize --max-length 512 --truncation longest_first --input pairs.jsonl
 
-Input is one text or pair a line: {"text": "..."} or {"query": "...", "passage": "..."}; the answer is {"ids": [...]},
-special tokens included. Nothing is cut unless --max-length is given.)";
+Input is one text or pair a line: {"text": "..."} or {"query": "...", "passage": "..."}; the answer
+is {"ids": [...]}, special tokens included. Nothing is cut unless --max-length is given.)";
 
 struct Options {
   ModelOptions model;
