@@ -28,6 +28,7 @@ struct Options {
   ModelOptions model;
   OutputOptions output;
   std::string directory;  // the positional form of --model
+  size_t batch_tokens = 0;
   bool all = false;
 };
 
@@ -178,7 +179,8 @@ int run(const Options& options) {
       options.directory.empty() ? options.model.directory : options.directory;
   Output output = Output::open(plain(options.output.path));
   const auto directory = find_model(plain(given), kDefaultReranker);
-  const ModelDescription model = describe_model(directory, load_options(options.model, notices));
+  const ModelDescription model =
+      describe_model(directory, load_options(options.model, notices), options.batch_tokens);
   if (options.output.format == "json") {
     write_description(output.buffer(), model, supported_isas(), JsonLayout::kIndented);
     output.buffer() += '\n';
@@ -199,6 +201,8 @@ Command add_inspect(CLI::App& root) {
       ->type_name("DIR")
       ->option_text("[DIR]");
   app->add_flag("--all", options->all, "every tensor on its own line");
+  add_count(*app, "--batch-tokens", options->batch_tokens, 1,
+            "plan the memory for batches of N tokens");
   add_model_option(*app, options->model);
   add_compute_options(*app, options->model);
   add_output_options(*app, options->output, {"table", "json"});

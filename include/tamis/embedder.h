@@ -24,8 +24,8 @@ struct EmbedOptions {
 struct Embeddings {
   size_t count = 0;
   size_t dimension = 0;
-  std::vector<float> values;     ///< [count, dimension], row-major
-  std::vector<size_t> tokens;    ///< of each text
+  std::vector<float> values;   ///< [count, dimension], row-major
+  std::vector<size_t> tokens;  ///< of each text
   std::span<const float> row(size_t i) const {
     return std::span(values).subspan(i * dimension, dimension);
   }
@@ -35,6 +35,7 @@ struct Embeddings {
 /// a Normalize module. Thread rule and errors: as Reranker.
 class Embedder {
  public:
+  /// Errors: as Reranker::load; invalid_argument if the model is a cross-encoder.
   static Embedder load(const std::filesystem::path& directory, const LoadOptions& options = {});
   Embedder(Embedder&&) noexcept;
   Embedder& operator=(Embedder&&) noexcept;

@@ -18,34 +18,34 @@ enum class ModelKind {
 /// What a model is; the same for a loaded model and for a described directory.
 struct ModelInfo {
   std::filesystem::path directory;
-  std::string architecture;           ///< "XLMRobertaForSequenceClassification"
+  std::string architecture;  ///< "XLMRobertaForSequenceClassification"
   ModelKind kind = ModelKind::kCrossEncoder;
   int64_t hidden_size = 0;
   int64_t num_layers = 0;
   int64_t num_heads = 0;
   int64_t intermediate_size = 0;
   int64_t vocab_size = 0;
-  size_t max_length = 0;              ///< tokens that one sequence may have, special ones included
-  std::vector<std::string> labels;    ///< of the classification head, by index
-  std::string pooling;                ///< embedders: "cls", "mean" or "last"
-  bool normalize = false;             ///< embedders: vectors are scaled to length 1
-  int64_t parameters = 0;             ///< elements of all tensors that the model uses
+  size_t max_length = 0;            ///< tokens that one sequence may have, special ones included
+  std::vector<std::string> labels;  ///< of the classification head, by index
+  std::string pooling;              ///< embedders: "cls", "mean" or "last"
+  bool normalize = false;           ///< embedders: vectors are scaled to length 1
+  int64_t parameters = 0;           ///< elements of all tensors that the model uses
 };
 
 struct TensorInfo {
   std::string name;
-  std::string dtype;            ///< as stored: "F32", "F16", "BF16", "I64", ...
+  std::string dtype;  ///< as stored: "F32", "F16", "BF16", "I64", ...
   std::vector<int64_t> shape;
   size_t bytes = 0;
-  std::string file;             ///< name within the model directory
-  bool used = true;             ///< false: ignored by this architecture
+  std::string file;  ///< name within the model directory
+  bool used = true;  ///< false: ignored by this architecture
 };
 
 /// Bytes that a placement takes; known before anything is allocated.
 struct MemoryPlan {
-  size_t mapped_bytes = 0;      ///< embedding tables read from the mapped file, page by page
-  size_t weight_bytes = 0;      ///< converted and packed weights
-  size_t workspace_bytes = 0;   ///< activations for batch_tokens
+  size_t mapped_bytes = 0;     ///< embedding tables read from the mapped file, page by page
+  size_t weight_bytes = 0;     ///< converted and packed weights
+  size_t workspace_bytes = 0;  ///< activations for batch_tokens
   size_t batch_tokens = 0;
 };
 
@@ -55,8 +55,9 @@ struct ModelDescription {
   MemoryPlan plan;
 };
 
-/// Reads and checks a model directory without loading it. Errors: as Reranker::load.
+/// Reads and checks a model directory without loading it. The plan is for batches of batch_tokens
+/// (0 = the default of the device). Errors: as Reranker::load.
 ModelDescription describe_model(const std::filesystem::path& directory,
-                                const LoadOptions& options = {});
+                                const LoadOptions& options = {}, size_t batch_tokens = 0);
 
 }  // namespace tamis

@@ -31,17 +31,17 @@ struct RerankRequest {
 };
 
 struct RerankResult {
-  size_t index = 0;            ///< of the passage in the request
-  float logit = 0;             ///< raw; of an embedder: the cosine. With n labels: the first one
-  double score = 0;            ///< sigmoid(logit), for display; of an embedder: the cosine
-  std::vector<float> logits;   ///< all labels, when the model has more than one; else empty
-  size_t tokens = 0;           ///< of the pair as scored, special tokens included
-  bool truncated = false;      ///< the query or the passage was cut
+  size_t index = 0;           ///< of the passage in the request
+  float logit = 0;            ///< raw; of an embedder: the cosine. With n labels: the first one
+  double score = 0;           ///< sigmoid(logit), for display; of an embedder: the cosine
+  std::vector<float> logits;  ///< all labels, when the model has more than one; else empty
+  size_t tokens = 0;          ///< of the pair as scored, special tokens included
+  bool truncated = false;     ///< the query or the passage was cut
 };
 
-/// Scores how well passages answer a query, with a cross-encoder such as bge-reranker-v2-m3, or with
-/// an embedder (cosine of the two vectors).
-/// Thread rule: const calls may run at the same time; they share the device's threads by turns.
+/// Scores how well passages answer a query, with a cross-encoder such as bge-reranker-v2-m3, or
+/// with an embedder (cosine of the two vectors). Thread rule: const calls may run at the same time;
+/// they share the device's threads by turns.
 class Reranker {
  public:
   /// Reads a Hugging Face model directory into host memory.

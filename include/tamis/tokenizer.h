@@ -14,14 +14,15 @@ namespace tamis {
 
 /// How a pair that is longer than max_length is cut.
 enum class PairTruncation {
-  kFlagEmbedding,  ///< query to 3/4 of max_length, then the end of the passage (the reranker's rule)
+  kFlagEmbedding,  ///< query to 3/4 of max_length, then the end of the passage (the reranker's
+                   ///< rule)
   kOnlySecond,     ///< the end of the passage alone; an error if that is not enough
   kLongestFirst,   ///< the longer of both, as Hugging Face does it
 };
 
 struct TokenizedInput {
-  std::vector<int32_t> ids;        ///< with special tokens
-  std::vector<int32_t> type_ids;   ///< 0 or 1 for each id
+  std::vector<int32_t> ids;       ///< with special tokens
+  std::vector<int32_t> type_ids;  ///< 0 or 1 for each id
   bool truncated = false;
   size_t utf8_replacements = 0;
 };

@@ -31,12 +31,12 @@ struct LoadOptions {
   LogSink log;
 };
 
-/// What a call did; times in milliseconds of wall clock.
+/// What one call did (each call overwrites it); times in milliseconds of wall clock.
 struct RunStats {
-  size_t sequences = 0;           ///< pairs or texts that went through the model
-  size_t tokens = 0;              ///< their tokens, special ones included
-  size_t truncated = 0;           ///< sequences that were cut
-  size_t utf8_replacements = 0;   ///< ill-formed parts of the input replaced by U+FFFD
+  size_t sequences = 0;          ///< pairs or texts that went through the model
+  size_t tokens = 0;             ///< their tokens, special ones included
+  size_t truncated = 0;          ///< sequences that were cut
+  size_t utf8_replacements = 0;  ///< ill-formed parts of the input replaced by U+FFFD
   double tokenize_ms = 0;
   double inference_ms = 0;
 };

@@ -5,8 +5,8 @@
 
 namespace tamis {
 
-ModelDescription describe_model(const std::filesystem::path& directory,
-                                const LoadOptions& options) {
+ModelDescription describe_model(const std::filesystem::path& directory, const LoadOptions& options,
+                                size_t batch_tokens) {
   const ModelSpec spec = read_spec(directory, options);
   const auto checkpoint = io::Checkpoint::open(directory, options.log);
   const ModelTensors tensors(spec, checkpoint, options.log);
@@ -16,7 +16,8 @@ ModelDescription describe_model(const std::filesystem::path& directory,
                             ? static_cast<size_t>(tensors.at(Slot::kHeadOutWeight).shape[0])
                             : 0;
   out.info = make_info(spec, tensors.elements(), labels);
-  out.plan = plan_memory(spec, tensors, device->ops(), device->preferred_batch_tokens());
+  out.plan = plan_memory(spec, tensors, device->ops(),
+                         batch_tokens > 0 ? batch_tokens : device->preferred_batch_tokens());
   for (const TensorView& tensor : checkpoint.tensors()) {
     out.tensors.push_back({tensor.name, std::string(name_of(tensor.dtype)), tensor.shape,
                            tensor.bytes.size(), checkpoint.file_of(tensor), tensors.uses(tensor)});

@@ -1,5 +1,6 @@
 #include "tamis/embedder.h"
 
+#include "base/fail.h"
 #include "engine/pair_rule.h"
 #include "tamis/session.h"
 
@@ -17,6 +18,11 @@ Embedder::~Embedder() = default;
 Embedder Embedder::load(const std::filesystem::path& directory, const LoadOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->session = Session::load(directory, options);
+  if (impl->session.info.kind != ModelKind::kEmbedder) {
+    fail(ErrorCode::kInvalidArgument,
+         "{}: {} is a cross-encoder: it scores pairs and has no vectors", directory.string(),
+         impl->session.info.architecture);
+  }
   return Embedder(std::move(impl));
 }
 

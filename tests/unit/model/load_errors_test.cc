@@ -164,6 +164,11 @@ TEST(LoadErrors, NaNInAWordRowIsFoundWhenTheWordIsUsedAndNamesTheToken) {
                {"the embedding of token id 0 is nan"});
 }
 
+TEST(LoadErrors, ACrossEncoderHasNoVectors) {
+  const fs::path model = fs::path(TAMIS_SOURCE_DIR) / "tests/fixtures/models/xlmr-ce";
+  expect_error([&] { Embedder::load(model); }, ErrorCode::kInvalidArgument, {"cross-encoder"});
+}
+
 TEST(LoadErrors, MissingPiecesSayWhatAModelDirectoryNeeds) {
   ModelCopy model("xlmr-ce");
   fs::remove(model.path() / "tokenizer.json");
