@@ -157,6 +157,7 @@ def environment_for(build: Path) -> dict[str, str]:
     """The caller's environment, and where tests find the build."""
     environment = dict(os.environ, TAMIS_BUILD=str(build), TAMIS_CLI=str(build / "tamis"),
                        PYTHONDONTWRITEBYTECODE="1")
+    environment.setdefault("CMAKE_GENERATOR", "Ninja")  # make need not be there
     environment.setdefault("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_string_checks=1")
     environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     suppressions = ROOT / "tests" / "tsan.supp"

