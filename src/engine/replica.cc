@@ -22,9 +22,10 @@ bool all_finite(std::span<const float> values) {
         const float value = x.row(r)[c];
         if (std::isfinite(value)) continue;
         if (stage == "embeddings") {
-          fail(ErrorCode::kDataLoss,
-               "{}: the embedding of token id {} is {}; the word, position or type table is damaged",
-               model, batch.ids[static_cast<size_t>(r)], value);
+          fail(
+              ErrorCode::kDataLoss,
+              "{}: the embedding of token id {} is {}; the word, position or type table is damaged",
+              model, batch.ids[static_cast<size_t>(r)], value);
         }
         fail(ErrorCode::kDataLoss,
              "{}: the output of {} is {} at row {} column {}; a weight there is damaged or the "

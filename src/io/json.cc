@@ -37,7 +37,7 @@ namespace {
 constexpr size_t kMaxDepth = 256;
 
 std::string_view kind_name(JsonValue::Kind kind) {
-  constexpr std::string_view kNames[] = {"null",   "a boolean", "an integer", "a number",
+  constexpr std::string_view kNames[] = {"null",     "a boolean", "an integer", "a number",
                                          "a string", "an array",  "an object"};
   return kNames[static_cast<size_t>(kind)];
 }
@@ -52,14 +52,21 @@ std::string_view kind_name(JsonValue::Kind kind) {
 
 JsonValue::Kind JsonValue::kind() const {
   switch (JsonAccess::element(*this).type()) {
-    case dom::element_type::ARRAY: return Kind::kArray;
-    case dom::element_type::OBJECT: return Kind::kObject;
-    case dom::element_type::STRING: return Kind::kString;
-    case dom::element_type::BOOL: return Kind::kBool;
-    case dom::element_type::DOUBLE: return Kind::kDouble;
+    case dom::element_type::ARRAY:
+      return Kind::kArray;
+    case dom::element_type::OBJECT:
+      return Kind::kObject;
+    case dom::element_type::STRING:
+      return Kind::kString;
+    case dom::element_type::BOOL:
+      return Kind::kBool;
+    case dom::element_type::DOUBLE:
+      return Kind::kDouble;
     case dom::element_type::INT64:
-    case dom::element_type::UINT64: return Kind::kInteger;
-    case dom::element_type::NULL_VALUE: break;
+    case dom::element_type::UINT64:
+      return Kind::kInteger;
+    case dom::element_type::NULL_VALUE:
+      break;
   }
   return Kind::kNull;
 }

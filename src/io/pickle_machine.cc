@@ -41,23 +41,46 @@ PickleId PickleMachine::run() {
 
 bool PickleMachine::push_plain(uint8_t op) {
   switch (op) {
-    case kNone: push(Kind::kNone); return true;
-    case kNewTrue: values_[push(Kind::kBool)].integer = 1; return true;
-    case kNewFalse: push(Kind::kBool); return true;
-    case kBinInt: values_[push(Kind::kInteger)].integer = read<int32_t>(); return true;
-    case kBinInt1: values_[push(Kind::kInteger)].integer = read<uint8_t>(); return true;
-    case kBinInt2: values_[push(Kind::kInteger)].integer = read<uint16_t>(); return true;
-    case kLong1: push_long(read<uint8_t>()); return true;
-    case kBinFloat: push(Kind::kFloat), read_bytes(8); return true;
-    case kEmptyDict: push(Kind::kDict); return true;
-    case kEmptyList: push(Kind::kList); return true;
-    case kEmptyTuple: push(Kind::kTuple); return true;
+    case kNone:
+      push(Kind::kNone);
+      return true;
+    case kNewTrue:
+      values_[push(Kind::kBool)].integer = 1;
+      return true;
+    case kNewFalse:
+      push(Kind::kBool);
+      return true;
+    case kBinInt:
+      values_[push(Kind::kInteger)].integer = read<int32_t>();
+      return true;
+    case kBinInt1:
+      values_[push(Kind::kInteger)].integer = read<uint8_t>();
+      return true;
+    case kBinInt2:
+      values_[push(Kind::kInteger)].integer = read<uint16_t>();
+      return true;
+    case kLong1:
+      push_long(read<uint8_t>());
+      return true;
+    case kBinFloat:
+      push(Kind::kFloat), read_bytes(8);
+      return true;
+    case kEmptyDict:
+      push(Kind::kDict);
+      return true;
+    case kEmptyList:
+      push(Kind::kList);
+      return true;
+    case kEmptyTuple:
+      push(Kind::kTuple);
+      return true;
     case kFrame: {  // a hint for readers of streams
       const auto bytes = read<uint64_t>();
       if (bytes > pickle_.size() - at_) refuse("truncated: the frame claims {} bytes", bytes);
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -68,30 +91,50 @@ bool PickleMachine::push_text(uint8_t op) {
     return true;
   };
   switch (op) {
-    case kShortBinUnicode: return text(Kind::kString, read<uint8_t>());
-    case kBinUnicode: return text(Kind::kString, read<uint32_t>());
-    case kBinUnicode8: return text(Kind::kString, read<uint64_t>());
-    case kShortBinBytes: return text(Kind::kBytes, read<uint8_t>());
-    case kBinBytes: return text(Kind::kBytes, read<uint32_t>());
-    case kBinBytes8: return text(Kind::kBytes, read<uint64_t>());
+    case kShortBinUnicode:
+      return text(Kind::kString, read<uint8_t>());
+    case kBinUnicode:
+      return text(Kind::kString, read<uint32_t>());
+    case kBinUnicode8:
+      return text(Kind::kString, read<uint64_t>());
+    case kShortBinBytes:
+      return text(Kind::kBytes, read<uint8_t>());
+    case kBinBytes:
+      return text(Kind::kBytes, read<uint32_t>());
+    case kBinBytes8:
+      return text(Kind::kBytes, read<uint64_t>());
     case kGlobal: {
       const std::string_view module = read_line();
       push_global(module, read_line());
       return true;
     }
-    case kStackGlobal: push_stack_global(); return true;
-    default: return false;
+    case kStackGlobal:
+      push_stack_global();
+      return true;
+    default:
+      return false;
   }
 }
 
 bool PickleMachine::use_memo(uint8_t op) {
   switch (op) {
-    case kBinPut: remember(read<uint8_t>()); return true;
-    case kLongBinPut: remember(read<uint32_t>()); return true;
-    case kMemoize: remember(memo_.size()); return true;
-    case kBinGet: recall(read<uint8_t>()); return true;
-    case kLongBinGet: recall(read<uint32_t>()); return true;
-    default: return false;
+    case kBinPut:
+      remember(read<uint8_t>());
+      return true;
+    case kLongBinPut:
+      remember(read<uint32_t>());
+      return true;
+    case kMemoize:
+      remember(memo_.size());
+      return true;
+    case kBinGet:
+      recall(read<uint8_t>());
+      return true;
+    case kLongBinGet:
+      recall(read<uint32_t>());
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -102,21 +145,40 @@ bool PickleMachine::use_stack(uint8_t op) {
       marks_.push_back(stack_.size());
       return true;
     }
-    case kPop: pop(); return true;
-    case kPopMark: pop_to_mark(); return true;
-    case kTuple: push_items(Kind::kTuple, pop_to_mark()); return true;
-    case kTuple1: push_tuple(1); return true;
-    case kTuple2: push_tuple(2); return true;
-    case kTuple3: push_tuple(3); return true;
-    default: return false;
+    case kPop:
+      pop();
+      return true;
+    case kPopMark:
+      pop_to_mark();
+      return true;
+    case kTuple:
+      push_items(Kind::kTuple, pop_to_mark());
+      return true;
+    case kTuple1:
+      push_tuple(1);
+      return true;
+    case kTuple2:
+      push_tuple(2);
+      return true;
+    case kTuple3:
+      push_tuple(3);
+      return true;
+    default:
+      return false;
   }
 }
 
 bool PickleMachine::build(uint8_t op) {
   switch (op) {
-    case kBinPersId: push_persistent(); return true;
-    case kReduce: reduce(); return true;
-    case kBuild: set_state(); return true;
+    case kBinPersId:
+      push_persistent();
+      return true;
+    case kReduce:
+      reduce();
+      return true;
+    case kBuild:
+      set_state();
+      return true;
     case kAppend: {
       const PickleId item = pop();
       append(top(), {item});
@@ -138,7 +200,8 @@ bool PickleMachine::build(uint8_t op) {
       set_items(top(), items);
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 

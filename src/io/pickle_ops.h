@@ -55,12 +55,15 @@ struct Refused {
   std::string_view name;
 };
 inline constexpr Refused kRefused[] = {
-    {'i', "INST"}, {'o', "OBJ"}, {'P', "PERSID"}, {'I', "INT"}, {'L', "LONG"}, {'F', "FLOAT"},
-    {'S', "STRING"}, {'T', "BINSTRING"}, {'U', "SHORT_BINSTRING"}, {'V', "UNICODE"}, {'2', "DUP"},
-    {'d', "DICT"}, {'l', "LIST"}, {'g', "GET"}, {'p', "PUT"}, {0x81, "NEWOBJ"}, {0x82, "EXT1"},
-    {0x83, "EXT2"}, {0x84, "EXT4"}, {0x8b, "LONG4"}, {0x8f, "EMPTY_SET"}, {0x90, "ADDITEMS"},
-    {0x91, "FROZENSET"}, {0x92, "NEWOBJ_EX"}, {0x96, "BYTEARRAY8"}, {0x97, "NEXT_BUFFER"},
-    {0x98, "READONLY_BUFFER"}};
+    {'i', "INST"},        {'o', "OBJ"},          {'P', "PERSID"},
+    {'I', "INT"},         {'L', "LONG"},         {'F', "FLOAT"},
+    {'S', "STRING"},      {'T', "BINSTRING"},    {'U', "SHORT_BINSTRING"},
+    {'V', "UNICODE"},     {'2', "DUP"},          {'d', "DICT"},
+    {'l', "LIST"},        {'g', "GET"},          {'p', "PUT"},
+    {0x81, "NEWOBJ"},     {0x82, "EXT1"},        {0x83, "EXT2"},
+    {0x84, "EXT4"},       {0x8b, "LONG4"},       {0x8f, "EMPTY_SET"},
+    {0x90, "ADDITEMS"},   {0x91, "FROZENSET"},   {0x92, "NEWOBJ_EX"},
+    {0x96, "BYTEARRAY8"}, {0x97, "NEXT_BUFFER"}, {0x98, "READONLY_BUFFER"}};
 
 inline std::string_view refused_name(uint8_t op) {
   for (const Refused& refused : kRefused) {

@@ -9,9 +9,9 @@ namespace tamis {
 /// Storage types of a tensor. Arithmetic is always f32 (or wider).
 enum class DType { kF32, kF16, kBF16, kF64, kI64, kI32, kI16, kI8, kU8, kBool };
 
-size_t size_of(DType dtype);           ///< bytes of one element
-std::string_view name_of(DType dtype); ///< "F32", as safetensors writes it
-bool is_floating(DType dtype);         ///< F32, F16, BF16, F64
+size_t size_of(DType dtype);            ///< bytes of one element
+std::string_view name_of(DType dtype);  ///< "F32", as safetensors writes it
+bool is_floating(DType dtype);          ///< F32, F16, BF16, F64
 
 /// IEEE half and bfloat16 to float; exact.
 float f16_to_f32(uint16_t bits);

@@ -30,9 +30,10 @@ struct SpecialTokens {
 class Tokenizer {
  public:
   /// Reads tokenizer.json, or else sentencepiece.bpe.model (XLM-RoBERTa's fairseq ids), or else
-  /// vocab.txt (BERT; tokenizer_config.json's do_lower_case, strip_accents, tokenize_chinese_chars).
-  /// Errors: not_found (lists what was looked for); data_loss (damaged, or a table that points
-  /// outside itself); unimplemented (a component of the pipeline that Tamis does not know: named).
+  /// vocab.txt (BERT; tokenizer_config.json's do_lower_case, strip_accents,
+  /// tokenize_chinese_chars). Errors: not_found (lists what was looked for); data_loss (damaged, or
+  /// a table that points outside itself); unimplemented (a component of the pipeline that Tamis
+  /// does not know: named).
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& directory,
                                                const LogSink& log = {});
   static std::shared_ptr<const Tokenizer> from_json(std::string_view tokenizer_json,
