@@ -57,6 +57,8 @@ TEST(RealModels, DefaultRerankerGivesTheLogitsOfTransformers) {
   ASSERT_EQ(pairs.size(), 76u);
   std::stable_sort(pairs.begin(), pairs.end(),
                    [](const auto& a, const auto& b) { return a.tokens < b.tokens; });
+  // Sanitizers make this 10 to 50 times slower; the small models run whole under them.
+  if (TAMIS_SANITIZED) pairs.resize(6);
   for (const std::string& isa : supported_isas()) {
     LoadOptions options;
     options.isa = isa;
@@ -70,7 +72,7 @@ TEST(RealModels, DefaultRerankerGivesTheLogitsOfTransformers) {
       worst = std::max(worst, std::abs(static_cast<double>(got[0].logit) - pair.logit));
     }
     std::cout << isa << ": " << pairs.size() << " pairs, largest difference " << worst << "\n";
-    pairs.resize(4);  // the slower instruction sets get the shortest ones
+    pairs.resize(TAMIS_SANITIZED ? 1 : 4);  // the slower instruction sets get the shortest ones
   }
 }
 
