@@ -3,6 +3,7 @@ build/release/tamis. Models: the tiny ones of tests/fixtures/models; the default
 needs real weights."""
 import json
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,9 @@ class Tamis:
         return result
 
     def start(self, *arguments, **more) -> subprocess.Popen:
+        # A job in the background of a script starts with SIGINT ignored, and tamis leaves it so.
         return subprocess.Popen([self.path, *map(os.fspath, arguments)],
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                                 env={**self.environment, **more.pop("env", {})}, **more)
 
 
