@@ -24,7 +24,7 @@ namespace tamis {
 // A region is published by giving `region` the next generation and the open bit. A worker that sees
 // it in time enters, takes indices from `next` and leaves; the caller does the same, and once no
 // index is left it closes the region and waits for those inside. Who comes too late is not waited
-// for: waking a sleeping thread costs 20-50 us here, more than a small region takes. Spinning
+// for: waking a sleeping thread can take longer than a small region does. Spinning
 // before sleeping matters for the same reason: a layer has about eight regions.
 struct ThreadPool::State {
   static constexpr uint64_t kInside = (uint64_t{1} << 31) - 1;  // how many workers are in it

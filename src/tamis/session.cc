@@ -58,7 +58,7 @@ ModelInfo make_info(const ModelSpec& spec, int64_t parameters, size_t labels) {
 Session Session::load(const std::filesystem::path& directory, const LoadOptions& options) {
   const ModelSpec spec = read_spec(directory, options);
   const LogSink log = one_at_a_time(options.log);
-  // The 17 MB tokenizer.json of XLM-R takes a core 0.2 to 0.3 s, about as long as packing the
+  // The 17 MB tokenizer.json of XLM-R takes a core 0.14 s, a good part of what packing the
   // weights takes two; they have nothing to do with each other.
   auto tokenizer =
       std::async(std::launch::async, [&] { return text::Tokenizer::load(directory, log); });

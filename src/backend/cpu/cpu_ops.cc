@@ -10,8 +10,8 @@
 namespace tamis {
 namespace {
 
-// A fork and join costs 1-3 us while the workers spin; a task below this many multiply-adds
-// (about 10 us on one core) is not worth handing out.
+// A task of fewer multiply-adds than this is not handed out by itself: at the 40 billion a second
+// of an AVX2 core it would end in 13 us, of the order of a fork and join. Not tuned.
 constexpr int64_t kMinTaskWork = 1 << 19;
 // Columns of a task: at most 16 panels, 1 MB of weights at k = 1024, so that they stay in the cache
 // while all rows pass over them.
