@@ -1,17 +1,12 @@
 #include "base/thread_pool.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <cstdlib>
 #include <exception>
-#include <fstream>
 #include <mutex>
-#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -165,21 +160,6 @@ void ThreadPool::parallel_for(size_t count, const std::function<void(size_t, int
   s.drain(0);
   s.close_region();
   if (s.error) std::rethrow_exception(std::exchange(s.error, nullptr));
-}
-
-int usable_cores() {
-  cpu_set_t set;
-  int cores = static_cast<int>(std::thread::hardware_concurrency());
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
-  // cgroup v2: "max 100000" or "<quota> <period>", in microseconds.
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (file >> quota >> period && quota != "max" && period > 0) {
-    const double limit = std::strtod(quota.c_str(), nullptr) / period;
-    cores = std::min(cores, std::max(1, static_cast<int>(limit + 0.5)));
-  }
-  return std::max(cores, 1);
 }
 
 }  // namespace tamis

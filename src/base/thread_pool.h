@@ -32,7 +32,4 @@ class ThreadPool {
   std::unique_ptr<State> state_;
 };
 
-/// The cores that this process may use: affinity mask and cgroup quota respected, at least 1.
-int usable_cores();
-
 }  // namespace tamis

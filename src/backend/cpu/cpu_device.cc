@@ -5,6 +5,7 @@
 
 #include "backend/cpu/cpu_ops.h"
 #include "base/fail.h"
+#include "base/host.h"
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
 

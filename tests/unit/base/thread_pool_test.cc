@@ -140,10 +140,5 @@ TEST(ThreadPool, AtLeastOneThread) {
   EXPECT_EQ(pool.threads(), 1);
 }
 
-TEST(ThreadPool, UsableCores) {
-  EXPECT_GE(usable_cores(), 1);
-  EXPECT_LE(usable_cores(), static_cast<int>(std::thread::hardware_concurrency()));
-}
-
 }  // namespace
 }  // namespace tamis
