@@ -7,12 +7,14 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <span>
 #include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/fail.h"
+#include "base/host.h"
 
 namespace tamis {
 
@@ -131,12 +133,17 @@ struct ThreadPool::State {
   static void pause() { __builtin_ia32_pause(); }
 };
 
-ThreadPool::ThreadPool(int threads)
+ThreadPool::ThreadPool(int threads, std::vector<int> cores)
     : threads_(std::max(threads, 1)), state_(std::make_unique<State>()) {
   try {
     state_->workers.reserve(static_cast<size_t>(threads_));
     for (int i = 1; i < threads_; ++i) {
-      state_->workers.emplace_back([state = state_.get(), i] { state->work(i); });
+      std::vector<int> core;
+      if (!cores.empty()) core.push_back(cores[static_cast<size_t>(i) % cores.size()]);
+      state_->workers.emplace_back([state = state_.get(), i, core = std::move(core)] {
+        pin_this_thread(core);  // a pool whose cores were taken away still computes
+        state->work(i);
+      });
     }
   } catch (const std::system_error& e) {
     // A thread that is never joined would end the process.

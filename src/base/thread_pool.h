@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace tamis {
 
@@ -12,8 +13,10 @@ namespace tamis {
 class ThreadPool {
  public:
   /// threads >= 1, the caller included. Idle workers spin for some microseconds, then sleep.
+  /// With `cores`, worker i runs on core cores[i % n] only, if the system lets it; thread 0 is the
+  /// caller's own and stays as it is, so cores[0] is left to it as long as there are enough.
   /// Errors: resource_exhausted when the system gives no more threads.
-  explicit ThreadPool(int threads);
+  explicit ThreadPool(int threads, std::vector<int> cores = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

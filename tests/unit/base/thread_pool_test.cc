@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -10,6 +11,8 @@
 #include <stdexcept>
 #include <thread>
 #include <vector>
+
+#include "base/host.h"
 
 namespace tamis {
 namespace {
@@ -138,6 +141,39 @@ TEST_P(Pools, DestroyedAtAnyMoment) {
 TEST(ThreadPool, AtLeastOneThread) {
   ThreadPool pool(0);
   EXPECT_EQ(pool.threads(), 1);
+}
+
+// Every worker takes part, and says on which core it does.
+std::vector<std::set<int>> cores_seen(ThreadPool& pool) {
+  std::vector<std::set<int>> seen(static_cast<size_t>(pool.threads()));
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> arrived{0};
+    pool.parallel_for(seen.size(), [&](size_t, int thread) {
+      ++arrived;
+      while (arrived < pool.threads()) std::this_thread::yield();
+      seen[static_cast<size_t>(thread)].insert(sched_getcpu());
+    });
+  }
+  return seen;
+}
+
+TEST(ThreadPool, WorkersStayOnTheirCores) {
+  const std::vector<int> usable = HostProbe().cores();
+  // In reverse, so that the order counts.
+  const std::vector<int> cores(usable.rbegin(), usable.rend());
+  const std::vector<int> before = HostProbe().cores();
+  ThreadPool pool(3, cores);
+  const auto seen = cores_seen(pool);
+  for (size_t i = 1; i < seen.size(); ++i) {
+    EXPECT_EQ(seen[i], std::set<int>{cores[i % cores.size()]}) << "worker " << i;
+  }
+  EXPECT_EQ(HostProbe().cores(), before) << "the caller was pinned";
+}
+
+TEST(ThreadPool, CoresThatAreNotThereDoNotStopIt) {
+  ThreadPool pool(3, {-1, 40'000, 1 << 30});
+  const auto seen = cores_seen(pool);
+  for (const auto& cores : seen) EXPECT_FALSE(cores.empty());
 }
 
 }  // namespace
