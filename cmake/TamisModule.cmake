@@ -46,4 +46,4 @@ endfunction()
 # What the objects of every module need at link time.
 add_library(tamis_dependencies INTERFACE)
 target_link_libraries(tamis_dependencies INTERFACE
-  simdjson::simdjson hwy::hwy Threads::Threads)
+  simdjson::simdjson hwy::hwy Threads::Threads ${CMAKE_DL_LIBS})
