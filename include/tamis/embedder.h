@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tamis/model.h"
+#include "tamis/place.h"
 #include "tamis/types.h"
 
 namespace tamis {
@@ -48,10 +49,19 @@ class Embedder {
   const ModelInfo& info() const;
   MemoryPlan memory_plan() const;
 
+  /// The model's place: where it is, and how to move it (see ModelPlace).
+  ModelPlace& place() const;
+  /// Short for place().to(devices).
+  MoveReport to(std::string_view devices) const { return place().to(devices); }
+  /// Short for place().device().
+  std::string device() const { return place().device(); }
+  /// Short for place().placement().
+  std::vector<Placement> placement() const { return place().placement(); }
+
  private:
   struct Impl;
-  explicit Embedder(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Embedder(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace tamis

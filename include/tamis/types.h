@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,16 +20,33 @@ enum class Pooling {
   kLast,
 };
 
+class Devices;
+
 struct LoadOptions {
-  /// "cpu" (all features, fast) or "ref" (plain loops in double: the specification, slow).
+  /// Where the model runs: "cpu" (the default), "cpu:0" (a NUMA node), "sim:0" (simulated), several
+  /// with commas ("cpu,cpu": two replicas that split the cores), "auto" (the accelerator with the
+  /// most free memory, else the cpu), or "ref" (plain loops in double: the specification, slow).
+  /// The checkpoint is read into host memory first, whatever is named here.
   std::string device = "cpu";
-  /// Threads that compute; 0 = the cores this process may use (affinity, cgroup quota).
+  /// Storage of the weights on the device: "f32", "f16", "bf16"; arithmetic is f32.
+  std::string dtype = "f32";
+  /// Threads that compute, of all cpu replicas together; 0 = the cores this process may use
+  /// (affinity, cgroup quota).
   int threads = 0;
   /// Instruction set of the cpu device; "" = the best one the machine has. See supported_isas().
   std::string isa;
+  /// The most memory that this model may take on each device, in bytes.
+  std::optional<size_t> memory_limit_bytes;
+  /// Tokens of a batch that memory is planned for; 0 = what suits each device.
+  size_t batch_tokens = 0;
+  /// After so long without an answer a device counts as failed.
+  int device_timeout_ms = 120000;
+  /// Devices to share with other models; null = devices of this model's own.
+  std::shared_ptr<Devices> devices;
   /// Overrides what the directory says; for embedders.
   Pooling pooling = Pooling::kFromModel;
-  /// Receives notices and, at debug level, ignored tensors. Never called after load returns.
+  /// Receives notices and, at debug level, ignored tensors; later also what happens while the model
+  /// runs (a device that failed), from any thread. Must stay valid as long as the model does.
   LogSink log;
 };
 

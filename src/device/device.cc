@@ -2,19 +2,104 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "base/byte_size.h"
 #include "base/fail.h"
 
 namespace tamis {
 
-FloatBuffer::FloatBuffer(size_t count) : size_(count) {
-  constexpr size_t kHugePage = size_t{2} << 20;
-  if (count == 0) return;
-  const size_t alignment = bytes() >= kHugePage ? kHugePage : 64;
-  const size_t rounded = (bytes() + alignment - 1) / alignment * alignment;
-  data_.reset(static_cast<float*>(std::aligned_alloc(alignment, rounded)));
-  if (!data_) fail(ErrorCode::kResourceExhausted, "cannot allocate {} bytes", bytes());
-  // A gigabyte of weights in 4 KiB pages costs 300,000 faults at load and TLB misses ever after.
-  if (alignment == kHugePage) madvise(data_.get(), rounded, MADV_HUGEPAGE);
+Buffer::Buffer(Buffer&& other) noexcept
+    : device_(std::move(other.device_)),
+      account_(std::move(other.account_)),
+      purpose_(other.purpose_),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  Buffer moved(std::move(other));
+  std::swap(device_, moved.device_);
+  std::swap(account_, moved.account_);
+  std::swap(purpose_, moved.purpose_);
+  std::swap(data_, moved.data_);
+  std::swap(bytes_, moved.bytes_);
+  return *this;
 }
+
+Buffer::~Buffer() {
+  if (data_ == nullptr) return;
+  device_->free_bytes(data_, bytes_);
+  device_->count(0, bytes_);
+  account_->refund(purpose_, bytes_);
+}
+
+std::shared_ptr<MemoryAccount> Device::open_account(const std::string& model, size_t limit_bytes) {
+  auto account = std::make_shared<MemoryAccount>(model, limit_bytes);
+  const std::lock_guard lock(mutex_);
+  std::erase_if(accounts_, [](const auto& weak) { return weak.expired(); });
+  accounts_.push_back(account);
+  return account;
+}
+
+Buffer Device::allocate(size_t bytes, const std::shared_ptr<MemoryAccount>& account,
+                        Purpose purpose) {
+  Buffer buffer;
+  if (bytes == 0) return buffer;
+  account->charge(purpose, bytes, info().name);
+  try {
+    buffer.data_ = allocate_bytes(bytes);
+  } catch (...) {
+    account->refund(purpose, bytes);
+    throw;
+  }
+  count(bytes, 0);
+  buffer.device_ = shared_from_this();
+  buffer.account_ = account;
+  buffer.purpose_ = purpose;
+  buffer.bytes_ = bytes;
+  return buffer;
+}
+
+void Device::count(size_t more, size_t less) noexcept {
+  const std::lock_guard lock(mutex_);
+  used_ = used_ + more - less;
+  peak_ = std::max(peak_, used_);
+}
+
+std::vector<MemoryAccount::Use> Device::accounts() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<MemoryAccount::Use> out;
+  for (const auto& weak : accounts_) {
+    if (const auto account = weak.lock()) out.push_back(account->use());
+  }
+  return out;
+}
+
+size_t Device::used_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return used_;
+}
+
+size_t Device::peak_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return peak_;
+}
+
+std::byte* allocate_host(size_t bytes) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const size_t alignment = bytes >= kHugePage ? kHugePage : 64;
+  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  void* data = rounded >= bytes ? std::aligned_alloc(alignment, rounded) : nullptr;
+  if (data == nullptr) {
+    fail(ErrorCode::kResourceExhausted, "cannot allocate {} of host memory", format_bytes(bytes));
+  }
+  // A gigabyte of weights in 4 KiB pages costs 300,000 faults at load and TLB misses ever after.
+  if (alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
+  return static_cast<std::byte*>(data);
+}
+
+void free_host(std::byte* data) noexcept { std::free(data); }
 
 }  // namespace tamis

@@ -5,7 +5,6 @@
 // specification; every other backend is tested against it.
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -24,22 +23,16 @@ struct BatchView {
   int64_t sequences = 0;
 };
 
-/// y = act(W x + b), prepared by and for one backend. Immutable.
-class PackedLinear {
- public:
-  virtual ~PackedLinear() = default;
-  int64_t in_features() const { return in_features_; }
-  int64_t out_features() const { return out_features_; }
-  size_t bytes() const { return bytes_; }
+/// y = act(W x + b), prepared by and for one backend: how the bytes are laid out is its own affair.
+/// Not owned; the bytes are immutable and lie in a model's one buffer of weights.
+struct PackedLinear {
+  int64_t in_features = 0;
+  int64_t out_features = 0;
+  DType dtype = DType::kF32;        ///< storage of W
+  const std::byte* data = nullptr;  ///< aligned to 64 bytes
+  size_t bytes = 0;
 
- protected:
-  PackedLinear(int64_t in, int64_t out, size_t bytes)
-      : in_features_(in), out_features_(out), bytes_(bytes) {}
-
- private:
-  int64_t in_features_;
-  int64_t out_features_;
-  size_t bytes_;
+  explicit operator bool() const { return data != nullptr; }
 };
 
 /// A weight [out, in] and bias [out] as stored in the checkpoint; several are stacked on out.
@@ -49,20 +42,21 @@ struct LinearSource {
 };
 
 struct LayerNormWeights {
-  std::vector<float> gamma;  ///< [n]
-  std::vector<float> beta;   ///< [n]
+  const float* gamma = nullptr;  ///< [n]
+  const float* beta = nullptr;   ///< [n]
   float eps = 0;
 };
 
-/// Word rows are read where they lie (the mapped file, in its storage type); the small position and
-/// type tables are f32.
+/// The word table keeps a storage type of its own; the small position and type tables are f32.
 struct EmbeddingWeights {
   const std::byte* words = nullptr;  ///< [vocab, hidden], may be unaligned
   DType word_dtype = DType::kF32;
   int64_t vocab = 0;
   int64_t hidden = 0;
-  std::vector<float> positions;  ///< [max_positions, hidden]
-  std::vector<float> types;      ///< [type_vocab, hidden]
+  const float* positions = nullptr;  ///< [max_positions, hidden]
+  int64_t max_positions = 0;
+  const float* types = nullptr;  ///< [type_vocab, hidden]
+  int64_t type_vocab = 0;
   LayerNormWeights norm;
 };
 
@@ -77,16 +71,19 @@ struct AttentionView {
   int64_t heads = 0;
 };
 
-/// Thread rule: calls on one Ops come from one thread at a time (its replica); prepare functions
-/// may run at any time. Shapes are the caller's promise, checked in tests, not at run time.
+/// Thread rule: calls on one Ops come from one thread at a time. Shapes are the caller's promise,
+/// checked in tests, not at run time.
 class Ops {
  public:
   virtual ~Ops() = default;
 
-  /// Errors: data_loss (a weight is NaN or infinite: tensor, index, value).
-  virtual std::unique_ptr<PackedLinear> pack_linear(const LinearSource& source) = 0;
-  /// What bytes() of a packed layer of this shape will be.
-  virtual size_t linear_bytes(int64_t in_features, int64_t out_features) const = 0;
+  /// Packs in host memory, whatever the device: out has Device::linear_bytes bytes, 64-byte
+  /// aligned, and goes to the device as it is.
+  /// Errors: data_loss (a weight is NaN or infinite, or too large for dtype: tensor, index, value).
+  virtual void pack_linear(const LinearSource& source, DType dtype, std::byte* out) = 0;
+  /// Memory of the device that the calls below may use until the next set_scratch:
+  /// Device::scratch_bytes for the largest shape to come, 64-byte aligned. Ops allocate nothing.
+  virtual void set_scratch(std::span<std::byte> scratch) = 0;
 
   /// out[t] = LayerNorm(words[ids[t]] + positions[positions[t]] + types[type_ids[t]])
   virtual void embed_layer_norm(const EmbeddingWeights& weights, const BatchView& batch,
@@ -98,8 +95,8 @@ class Ops {
                               Mat y) = 0;
   /// out[query] = softmax(q k^T / sqrt(head_dim)) v within each sequence and head.
   virtual void attention(const AttentionView& a, Mat out) = 0;
-  /// y[i] = x[rows[i]]; y may be the head of x if rows ascend (so that rows[i] >= i).
-  virtual void gather_rows(ConstMat x, std::span<const int32_t> rows, Mat y) = 0;
+  /// y[i] = x[rows[i]] for y.rows rows; y may be the head of x if rows ascend (rows[i] >= i).
+  virtual void gather_rows(ConstMat x, const int32_t* rows, Mat y) = 0;
   /// y[i] = mean of the rows of sequence i; sequences are never empty.
   virtual void mean_rows(ConstMat x, const int32_t* cu_seqlens, Mat y) = 0;
   /// y[i] /= max(||y[i]||, 1e-12) [torch.nn.functional.normalize]

@@ -13,10 +13,11 @@ bool all_finite(std::span<const float> values) {
 }
 
 /// Runs the batch again with a probe, to say where the first NaN or Inf came from.
+/// Runs the batch again with a probe, to say where the first NaN or Inf came from.
 [[noreturn]] void explain_not_finite(const ModelWeights& weights, const PackedBatch& batch,
-                                     Ops& ops, Workspace& workspace, Mat out) {
-  const std::string model = weights.spec.directory.string();
-  forward(weights, batch, ops, workspace, out, [&](std::string_view stage, ConstMat x) {
+                                     Workspace& workspace, std::span<float> out) {
+  const std::string model = weights.spec().directory.string();
+  forward(weights, batch, workspace, out, [&](std::string_view stage, ConstMat x) {
     for (int64_t r = 0; r < x.rows; ++r) {
       for (int64_t c = 0; c < x.cols; ++c) {
         const float value = x.row(r)[c];
@@ -37,44 +38,61 @@ bool all_finite(std::span<const float> values) {
   fail(ErrorCode::kInternal, "{}: a result was not finite, and finite when computed again", model);
 }
 
-}  // namespace
-
-Replica::Replica(std::unique_ptr<Device> device, const ModelSpec& spec, const LogSink& log)
-    : device_(std::move(device)), weights_(load_weights(spec, device_->ops(), log)) {
-  const ModelTensors tensors(spec, weights_->checkpoint, {});
-  plan_ = plan_memory(spec, tensors, device_->ops(), device_->preferred_batch_tokens());
+std::string lower_case_name(DType dtype) {
+  std::string name(name_of(dtype));
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c | 0x20; });
+  return name;
 }
 
-std::vector<float> Replica::run(std::span<const SequenceView> sequences, size_t batch_tokens_asked,
-                                const Progress& progress) const {
-  const auto width = static_cast<size_t>(output_size(*weights_));
-  std::vector<float> results(sequences.size() * width);
-  std::vector<size_t> lengths;
-  lengths.reserve(sequences.size());
-  for (const SequenceView& sequence : sequences) lengths.push_back(sequence.ids.size());
+}  // namespace
 
-  std::vector<float> rows;
-  size_t done = 0;
-  for (const auto& tickets : plan_batches(lengths, batch_tokens(batch_tokens_asked))) {
-    const PackedBatch batch = pack(sequences, tickets, spec().positions);
-    rows.resize(batch.sequences() * width);
-    const Mat out(rows.data(), static_cast<int64_t>(batch.sequences()),
-                  static_cast<int64_t>(width));
-    {
-      const std::lock_guard lock(turn_);
-      forward(*weights_, batch, device_->ops(), workspace_, out);
-      if (!all_finite(rows)) {
-        explain_not_finite(*weights_, batch, device_->ops(), workspace_, out);
-      }
-    }
-    for (size_t i = 0; i < batch.sequences(); ++i) {
-      std::copy_n(out.row(static_cast<int64_t>(i)), width,
-                  results.begin() + static_cast<std::ptrdiff_t>(batch.tickets[i] * width));
-    }
-    done += batch.sequences();
-    if (progress) progress(done, sequences.size());
+Replica::Replica(std::shared_ptr<const ModelWeights> weights, std::shared_ptr<Device> device,
+                 Workspace workspace, const StreamOptions& options, size_t batch_tokens)
+    : weights_(std::move(weights)),
+      device_(std::move(device)),
+      options_(options),
+      batch_tokens_(batch_tokens),
+      workspace_(std::move(workspace)) {}
+
+void Replica::run(const PackedBatch& batch, std::span<float> out) {
+  reserve(batch.tokens());
+  forward(*weights_, batch, workspace_, out);
+  if (!all_finite(out)) explain_not_finite(*weights_, batch, workspace_, out);
+}
+
+void Replica::reserve(size_t tokens) {
+  const auto note = [&] {
+    const Buffer& b = workspace_.buffer();
+    workspace_bytes_ = b.bytes();
+    workspace_on_device_ = b.bytes() == 0 || device_->owns(b.data(), b.bytes());
+  };
+  try {
+    workspace_.reserve(*weights_->host, tokens);
+  } catch (...) {
+    note();
+    throw;
   }
-  return results;
+  if (workspace_.bytes() != workspace_bytes_) note();
+}
+
+size_t Replica::trim() {
+  workspace_bytes_ = 0;
+  return workspace_.release();
+}
+
+Placement Replica::placement() const {
+  Placement out;
+  out.device = device_->info().name;
+  out.description = device_->info().description;
+  out.dtype = lower_case_name(weights_->dtype);
+  if (device_->info().kind == "cpu") out.threads = options_.threads;
+  out.cores = options_.cores;
+  out.weight_bytes = weights_->buffer.bytes();
+  out.workspace_bytes = workspace_bytes_;
+  out.batch_tokens = batch_tokens_;
+  out.on_device = workspace_on_device_ &&
+                  device_->owns(weights_->buffer.data(), weights_->buffer.bytes());
+  return out;
 }
 
 }  // namespace tamis

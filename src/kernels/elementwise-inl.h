@@ -99,17 +99,6 @@ HWY_INLINE float dot(const float* a, const float* b, int64_t n) {
   return sum + sum_of(vsum);
 }
 
-HWY_INLINE bool all_finite(const float* x, int64_t n) {
-  const FloatTag d;
-  // x * 0 is 0 for finite x and NaN for the others; NaN survives every sum.
-  FloatVec vsum = hn::Zero(d);
-  float sum = 0;
-  for_each(
-      n, [&](int64_t i) HWY_ATTR { vsum = hn::MulAdd(hn::LoadU(d, x + i), hn::Zero(d), vsum); },
-      [&](int64_t i) HWY_ATTR { sum += x[i] * 0.0f; });
-  return sum + sum_of(vsum) == 0.0f;
-}
-
 }  // namespace tamis::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

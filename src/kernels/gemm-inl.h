@@ -120,37 +120,6 @@ constexpr int64_t kBlockRows = 48;
 // Rows of the copied A lie this far apart, so that they do not share cache sets.
 constexpr int64_t kDepthStride = kDepth + 16;
 
-HWY_INLINE size_t gemm_scratch(int64_t rows, int64_t) {
-  return static_cast<size_t>(std::min(rows, kBlockRows) * kDepthStride);
-}
-
-HWY_NOINLINE void gemm(const GemmArgs& g, float* scratch) {
-  const int64_t nr = panel_width();
-  for (int64_t row0 = 0; row0 < g.rows; row0 += kBlockRows) {
-    const int64_t rows = std::min(kBlockRows, g.rows - row0);
-    for (int64_t k0 = 0; k0 < g.k; k0 += kDepth) {
-      const int64_t depth = std::min(kDepth, g.k - k0);
-      const Pass pass{k0 == 0, k0 + depth == g.k};
-      for (int64_t r = 0; r < rows; ++r) {
-        std::memcpy(scratch + r * kDepthStride, g.a + (row0 + r) * g.lda + k0,
-                    static_cast<size_t>(depth) * sizeof(float));
-      }
-      for (int64_t p = g.panel_begin; p < g.panel_end; ++p) {
-        const float* b = g.packed + (p * g.k + k0) * nr;
-        for (int64_t r = 0; r < rows;) {
-          const int64_t n = even_tile(rows - r);
-          const float* a = scratch + r * kDepthStride;
-          float* c = g.c + (row0 + r) * g.ldc + p * nr;
-          with_rows(n, [&]<int kRows>() HWY_ATTR {
-            gemm_tile<kRows>(g, pass, depth, a, kDepthStride, b, p * nr, c);
-          });
-          r += n;
-        }
-      }
-    }
-  }
-}
-
 HWY_INLINE void to_f32(DType dtype, const std::byte* src, int64_t n, float* dst) {
   const FloatTag d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -172,12 +141,87 @@ HWY_INLINE void to_f32(DType dtype, const std::byte* src, int64_t n, float* dst)
                  static_cast<size_t>(n - i));
 }
 
+HWY_INLINE size_t gemm_scratch(int64_t rows, int64_t) {
+  return static_cast<size_t>(std::min(rows, kBlockRows) * kDepthStride + kDepth * panel_width());
+}
+
+/// The weights of one pass over a panel: where they lie if they are f32, else widened into `wide`,
+/// once for all rows of the block.
+HWY_INLINE const float* panel_slice(const GemmArgs& g, int64_t panel, int64_t k0, int64_t depth,
+                                    float* wide) {
+  const int64_t nr = panel_width();
+  const std::byte* from =
+      g.packed + (panel * g.k + k0) * nr * static_cast<int64_t>(size_of(g.dtype));
+  if (g.dtype == DType::kF32) return reinterpret_cast<const float*>(from);
+  to_f32(g.dtype, from, depth * nr, wide);
+  return wide;
+}
+
+HWY_NOINLINE void gemm(const GemmArgs& g, float* scratch) {
+  const int64_t nr = panel_width();
+  float* wide = scratch + std::min(g.rows, kBlockRows) * kDepthStride;
+  for (int64_t row0 = 0; row0 < g.rows; row0 += kBlockRows) {
+    const int64_t rows = std::min(kBlockRows, g.rows - row0);
+    for (int64_t k0 = 0; k0 < g.k; k0 += kDepth) {
+      const int64_t depth = std::min(kDepth, g.k - k0);
+      const Pass pass{k0 == 0, k0 + depth == g.k};
+      for (int64_t r = 0; r < rows; ++r) {
+        std::memcpy(scratch + r * kDepthStride, g.a + (row0 + r) * g.lda + k0,
+                    static_cast<size_t>(depth) * sizeof(float));
+      }
+      for (int64_t p = g.panel_begin; p < g.panel_end; ++p) {
+        const float* b = panel_slice(g, p, k0, depth, wide);
+        for (int64_t r = 0; r < rows;) {
+          const int64_t n = even_tile(rows - r);
+          const float* a = scratch + r * kDepthStride;
+          float* c = g.c + (row0 + r) * g.ldc + p * nr;
+          with_rows(n, [&]<int kRows>() HWY_ATTR {
+            gemm_tile<kRows>(g, pass, depth, a, kDepthStride, b, p * nr, c);
+          });
+          r += n;
+        }
+      }
+    }
+  }
+}
+
+/// n floats to a storage type of packed weights, to nearest even; the vectors that Highway has for
+/// this on all instruction sets truncate bf16, so that is rounded here.
+HWY_INLINE void from_f32(DType dtype, const float* src, int64_t n, std::byte* dst) {
+  if (dtype == DType::kF16 && HWY_TARGET <= HWY_AVX2) {
+    const FloatTag d;
+    const hn::Rebind<hwy::float16_t, FloatTag> dh;
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+    auto* to = reinterpret_cast<hwy::float16_t*>(dst);
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes)
+      hn::StoreU(hn::DemoteTo(dh, hn::LoadU(d, src + i)), dh, to + i);
+    src += i, n -= i, dst += 2 * i;
+  }
+  convert_from_f32(dtype, src, dst, static_cast<size_t>(n));
+}
+
+HWY_INLINE bool all_finite(const float* x, int64_t n) {
+  const FloatTag d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  // x * 0 is 0 for finite x and NaN for the others; NaN survives every sum.
+  FloatVec vsum = hn::Zero(d);
+  float sum = 0;
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) vsum = hn::MulAdd(hn::LoadU(d, x + i), hn::Zero(d), vsum);
+  for (; i < n; ++i) sum += x[i] * 0.0f;
+  return sum + hn::GetLane(hn::SumOfLanes(d, vsum)) == 0.0f;
+}
+
 // Columns of W are read nr rows at a time in blocks of kStep, so that each row's cache line is used
 // whole before it leaves L1.
-HWY_INLINE void pack_panel(const StoredRow* rows, int64_t k, float* panel) {
+HWY_INLINE bool pack_panel(const StoredRow* rows, int64_t k, DType dtype, std::byte* panel) {
   constexpr int64_t kStep = 64;
   const int64_t nr = panel_width();
+  const auto step_bytes = nr * static_cast<int64_t>(size_of(dtype));
   HWY_ALIGN float block[HWY_MAX_BYTES / 2][kStep];
+  HWY_ALIGN float turned[kStep * HWY_MAX_BYTES / 2];
+  bool finite = true;
   for (int64_t k0 = 0; k0 < k; k0 += kStep) {
     const int64_t n = std::min(kStep, k - k0);
     for (int64_t r = 0; r < nr; ++r) {
@@ -188,10 +232,18 @@ HWY_INLINE void pack_panel(const StoredRow* rows, int64_t k, float* panel) {
         to_f32(row.dtype, row.data + k0 * static_cast<int64_t>(size_of(row.dtype)), n, block[r]);
       }
     }
+    std::byte* to = panel + k0 * step_bytes;
+    float* whole = dtype == DType::kF32 ? reinterpret_cast<float*>(to) : turned;
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t r = 0; r < nr; ++r) panel[(k0 + i) * nr + r] = block[r][i];
+      for (int64_t r = 0; r < nr; ++r) whole[i * nr + r] = block[r][i];
     }
+    if (dtype != DType::kF32) {
+      from_f32(dtype, whole, n * nr, to);
+      to_f32(dtype, to, n * nr, whole);  // too large for f16 is infinite now
+    }
+    finite = all_finite(whole, n * nr) && finite;
   }
+  return finite;
 }
 
 }  // namespace tamis::kernels::HWY_NAMESPACE

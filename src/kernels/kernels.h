@@ -13,13 +13,14 @@
 namespace tamis::kernels {
 
 /// C[rows, cols] = act(A[rows, k] * W^T + bias) for the column panels [panel_begin, panel_end).
-/// W is packed: panel p holds columns [p*nr, (p+1)*nr) as [k][nr], zero beyond cols.
+/// W is packed: panel p holds columns [p*nr, (p+1)*nr) as [k][nr] of `dtype`, zero beyond cols.
 struct GemmArgs {
   const float* a;
   int64_t lda;
   int64_t rows;
   int64_t k;
-  const float* packed;
+  const std::byte* packed;  ///< aligned to 64 bytes
+  DType dtype;              ///< f32, f16 or bf16
   const float* bias;  ///< [panels * nr], zeros beyond cols; never null
   int64_t cols;
   int64_t panel_begin;
@@ -55,8 +56,9 @@ struct KernelTable {
   int64_t mr;            ///< rows of the GEMM's register tile
   int64_t nr;            ///< columns of it, and of a packed panel
 
-  /// One panel of packed weights, [k][nr], from nr rows of W [., k].
-  void (*pack_panel)(const StoredRow* rows, int64_t k, float* panel);
+  /// One panel of packed weights, [k][nr] of `dtype`, from nr rows of W [., k]. False if a value is
+  /// NaN or infinite, or becomes so in `dtype`.
+  bool (*pack_panel)(const StoredRow* rows, int64_t k, DType dtype, std::byte* panel);
   /// Scratch: gemm_scratch(rows, k) floats.
   void (*gemm)(const GemmArgs& args, float* scratch);
   /// Scratch: attention_scratch(queries, keys, head_dim) floats.

@@ -1,152 +1,158 @@
 #include "model/encoder.h"
 
-#include <algorithm>
-#include <numeric>
 #include <string>
+#include <vector>
 
 #include "base/fail.h"
 
 namespace tamis {
 
-size_t Workspace::bytes_for(const ModelSpec& spec, size_t tokens) {
-  const auto h = static_cast<size_t>(spec.config.hidden_size);
-  const auto f = static_cast<size_t>(spec.config.intermediate_size);
-  return tokens * (2 * h + std::max(4 * h, f)) * sizeof(float);
-}
-
-void Workspace::reserve(const ModelSpec& spec, size_t tokens) {
-  hidden_ = spec.config.hidden_size;
-  intermediate_ = spec.config.intermediate_size;
-  if (static_cast<int64_t>(tokens) <= tokens_) return;
-  buffer_ = FloatBuffer();  // free before allocating anew
-  tokens_ = 0;
-  buffer_ = FloatBuffer(bytes_for(spec, tokens) / sizeof(float));
-  tokens_ = static_cast<int64_t>(tokens);
-}
-
 namespace {
 
-void report(const Probe& probe, std::string_view stage, ConstMat output) {
-  if (probe) probe(stage, output);
-}
+/// The batch on the device, and which rows of the last layer anybody reads: the first or the last
+/// of each sequence, or (mean pooling) all.
+struct DeviceBatch {
+  BatchView view;
+  const int32_t* rows = nullptr;      ///< [sequences]; null = all rows are read
+  const int32_t* one_each = nullptr;  ///< [sequences + 1]: 0, 1, 2, ...
+};
 
-std::vector<int32_t> ascending(int64_t count) {
-  std::vector<int32_t> out(static_cast<size_t>(count));
-  std::iota(out.begin(), out.end(), 0);
+DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, Workspace& ws) {
+  std::vector<int32_t>& all = ws.staged();
+  const size_t tokens = batch.tokens(), sequences = batch.sequences();
+  all.clear();
+  for (const auto* part : {&batch.ids, &batch.positions, &batch.type_ids, &batch.cu_seqlens}) {
+    all.insert(all.end(), part->begin(), part->end());
+  }
+  for (size_t i = 0; i <= sequences; ++i) all.push_back(static_cast<int32_t>(i));
+  for (size_t i = 0; i < sequences; ++i) {
+    all.push_back(spec.pooling == Pooling::kLast ? batch.cu_seqlens[i + 1] - 1
+                                                 : batch.cu_seqlens[i]);
+  }
+  const int32_t* p = ws.upload_indices();
+  DeviceBatch out;
+  out.view = {p, p + tokens, p + 2 * tokens, p + 3 * tokens, static_cast<int64_t>(tokens),
+              static_cast<int64_t>(sequences)};
+  out.one_each = p + 3 * tokens + sequences + 1;
+  if (spec.pooling != Pooling::kMean) out.rows = out.one_each + sequences + 1;
   return out;
 }
 
-/// Which rows of the last layer anybody reads: the first or the last of each sequence.
-/// Empty if all are read.
-std::vector<int32_t> rows_read(const ModelSpec& spec, const PackedBatch& batch) {
-  std::vector<int32_t> rows;
-  if (spec.pooling == Pooling::kMean) return rows;
-  for (size_t i = 0; i < batch.sequences(); ++i) {
-    rows.push_back(spec.pooling == Pooling::kLast ? batch.cu_seqlens[i + 1] - 1
-                                                  : batch.cu_seqlens[i]);
-  }
-  return rows;
-}
-
-/// One encoder layer; x is [tokens, hidden] in the workspace. With `rows`, only they are computed
-/// beyond keys and values, and x becomes [rows, hidden]. Returns the new x.
-Mat run_layer(const LayerWeights& w, const ModelSpec& spec, const PackedBatch& batch, Mat x,
-              std::span<const int32_t> rows, Ops& ops, const Workspace& ws) {
+/// One encoder layer; x is [tokens, hidden] in the workspace. If it is the last one, only the rows
+/// that are read are computed beyond keys and values, and x becomes [rows, hidden]. Returns x.
+Mat run_layer(const LayerWeights& w, const ModelSpec& spec, const DeviceBatch& batch, bool last,
+              Mat x, const Workspace& ws) {
   const int64_t h = spec.config.hidden_size;
-  const int64_t tokens = x.rows;
-  const Mat kv = ws.key_value(tokens);
-  ops.linear(*w.key_value, x, Activation::kNone, kv);
+  Ops& ops = ws.ops();
+  const Mat kv = ws.key_value(x.rows);
+  ops.linear(w.key_value, x, Activation::kNone, kv);
 
-  const std::vector<int32_t> one_each = ascending(static_cast<int64_t>(rows.size()) + 1);
-  if (!rows.empty()) {
-    Mat selected = x.row_range(0, static_cast<int64_t>(rows.size()));
-    ops.gather_rows(x, rows, selected);
+  const bool select = last && batch.rows != nullptr;
+  if (select) {
+    const Mat selected = x.row_range(0, batch.view.sequences);
+    ops.gather_rows(x, batch.rows, selected);
     x = selected;
   }
   const Mat q = ws.query(x.rows);
-  ops.linear(*w.query, x, Activation::kNone, q);
+  ops.linear(w.query, x, Activation::kNone, q);
 
   AttentionView a;
   a.q = q;
   a.k = kv.col_range(0, h);
   a.v = kv.col_range(h, 2 * h);
-  a.cu_keys = batch.cu_seqlens.data();
-  a.cu_queries = rows.empty() ? a.cu_keys : one_each.data();
-  a.sequences = static_cast<int64_t>(batch.sequences());
+  a.cu_keys = batch.view.cu_seqlens;
+  a.cu_queries = select ? batch.one_each : a.cu_keys;
+  a.sequences = batch.view.sequences;
   a.heads = spec.config.num_attention_heads;
   const Mat context = ws.context(x.rows);
   ops.attention(a, context);
 
   const Mat temporary = ws.temporary(x.rows);
-  ops.linear(*w.attention_out, context, Activation::kNone, temporary);
+  ops.linear(w.attention_out, context, Activation::kNone, temporary);
   ops.add_layer_norm(temporary, x, w.attention_norm, x);
   const Mat up = ws.feed_forward(x.rows);
-  ops.linear(*w.up, x, spec.activation, up);
-  ops.linear(*w.down, up, Activation::kNone, temporary);
+  ops.linear(w.up, x, spec.activation, up);
+  ops.linear(w.down, up, Activation::kNone, temporary);
   ops.add_layer_norm(temporary, x, w.output_norm, x);
   return x;
 }
 
+/// x of the last layer to one row a sequence: logits or vectors.
+Mat run_head(const ModelWeights& weights, const DeviceBatch& batch, Mat x, const Workspace& ws) {
+  Ops& ops = ws.ops();
+  Mat result = x;  // cls and last: the last layer left one row a sequence
+  if (weights.head_out) {
+    const Mat dense = ws.temporary(x.rows);
+    ops.linear(weights.head_dense, x, Activation::kTanh, dense);
+    result = ws.result(x.rows);
+    ops.linear(weights.head_out, dense, Activation::kNone, result);
+  } else if (batch.rows == nullptr) {
+    result = ws.result(batch.view.sequences);
+    ops.mean_rows(x, batch.view.cu_seqlens, result);
+  }
+  if (weights.spec().normalize) ops.l2_normalize(result);
+  return result;
+}
+
 /// Refuses what would read outside the tables.
-void check_ids(const ModelWeights& weights, const PackedBatch& batch) {
+void check_ids(const EmbeddingWeights& tables, const PackedBatch& batch) {
   for (int32_t id : batch.ids) {
-    if (id < 0 || id >= weights.embeddings.vocab) {
+    if (id < 0 || id >= tables.vocab) {
       fail(ErrorCode::kInvalidArgument, "token id {} is outside the word table of {} rows", id,
-           weights.embeddings.vocab);
+           tables.vocab);
     }
   }
-  const int64_t h = weights.embeddings.hidden;
-  const auto positions = static_cast<int64_t>(weights.embeddings.positions.size()) / h;
-  const auto types = static_cast<int64_t>(weights.embeddings.types.size()) / h;
   for (size_t i = 0; i < batch.tokens(); ++i) {
-    if (batch.positions[i] >= positions || batch.type_ids[i] >= types) {
+    if (batch.positions[i] >= tables.max_positions || batch.type_ids[i] >= tables.type_vocab) {
       fail(ErrorCode::kInvalidArgument,
            "position {} or token type {} is outside its table of {} and {} rows",
-           batch.positions[i], batch.type_ids[i], positions, types);
+           batch.positions[i], batch.type_ids[i], tables.max_positions, tables.type_vocab);
     }
   }
+}
+
+void report(const Probe& probe, std::string_view stage, ConstMat x, Workspace& ws) {
+  if (!probe) return;
+  std::vector<float> host(static_cast<size_t>(x.rows * x.cols));
+  ws.stream().download(host.data(), x.data, host.size() * sizeof(float));
+  ws.stream().synchronize(ws.timeout());
+  probe(stage, {host.data(), x.rows, x.cols});
+}
+
+void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& ws,
+             std::span<float> out, const Probe& probe) {
+  const ModelSpec& spec = weights.spec();
+  const DeviceBatch on_device = upload(spec, batch, ws);
+  Mat x = ws.hidden(on_device.view.tokens);
+  ws.ops().embed_layer_norm(weights.embeddings, on_device.view, x);
+  report(probe, "embeddings", x, ws);
+  for (size_t i = 0; i < weights.layers.size(); ++i) {
+    const bool last = i + 1 == weights.layers.size();
+    x = run_layer(weights.layers[i], spec, on_device, last, x, ws);
+    if (probe) report(probe, fmt::format("layer {}", i), x, ws);
+  }
+  const Mat result = run_head(weights, on_device, x, ws);
+  report(probe, "the head", result, ws);
+  ws.stream().download(out.data(), result.data, out.size_bytes());
 }
 
 }  // namespace
 
-int64_t output_size(const ModelWeights& weights) {
-  return weights.head_out ? weights.head_out->out_features() : weights.embeddings.hidden;
-}
-
-void forward(const ModelWeights& weights, const PackedBatch& batch, Ops& ops, Workspace& workspace,
-             Mat out, const Probe& probe) {
-  check_ids(weights, batch);
-  const ModelSpec& spec = weights.spec;
-  workspace.reserve(spec, batch.tokens());
-  BatchView view;
-  view.ids = batch.ids.data();
-  view.positions = batch.positions.data();
-  view.type_ids = batch.type_ids.data();
-  view.cu_seqlens = batch.cu_seqlens.data();
-  view.tokens = static_cast<int64_t>(batch.tokens());
-  view.sequences = static_cast<int64_t>(batch.sequences());
-
-  Mat x = workspace.hidden(view.tokens);
-  ops.embed_layer_norm(weights.embeddings, view, x);
-  report(probe, "embeddings", x);
-  const std::vector<int32_t> rows = rows_read(spec, batch);
-  for (size_t i = 0; i < weights.layers.size(); ++i) {
-    const bool last = i + 1 == weights.layers.size();
-    const auto read = last ? std::span<const int32_t>(rows) : std::span<const int32_t>();
-    x = run_layer(weights.layers[i], spec, batch, x, read, ops, workspace);
-    if (probe) report(probe, fmt::format("layer {}", i), x);
+void forward(const ModelWeights& weights, const PackedBatch& batch, Workspace& workspace,
+             std::span<float> out, const Probe& probe) {
+  check_ids(weights.embeddings, batch);
+  workspace.reserve(*weights.host, batch.tokens());
+  try {
+    enqueue(weights, batch, workspace, out, probe);
+  } catch (...) {
+    // What was queued before the error still refers to `out` and to the workspace.
+    try {
+      workspace.stream().synchronize(workspace.timeout());
+    } catch (const Error&) {
+    }
+    throw;
   }
-  if (spec.kind == ModelKind::kCrossEncoder) {
-    const Mat dense = workspace.temporary(x.rows);
-    ops.linear(*weights.head_dense, x, Activation::kTanh, dense);
-    ops.linear(*weights.head_out, dense, Activation::kNone, out);
-  } else if (spec.pooling == Pooling::kMean) {
-    ops.mean_rows(x, view.cu_seqlens, out);
-  } else {
-    ops.gather_rows(x, ascending(x.rows), out);  // the last layer left one row a sequence
-  }
-  if (spec.normalize) ops.l2_normalize(out);
-  report(probe, "the head", out);
+  workspace.stream().synchronize(workspace.timeout());
 }
 
 }  // namespace tamis

@@ -1,121 +1,242 @@
 #include "model/weights.h"
 
+#include <algorithm>
+#include <array>
+#include <functional>
+
 #include "base/fail.h"
-#include "model/encoder.h"
 
 namespace tamis {
+
+std::shared_ptr<const HostModel> HostModel::open(const ModelSpec& spec, const LogSink& log) {
+  auto checkpoint = io::Checkpoint::open(spec.directory, log);
+  ModelTensors tensors(spec, checkpoint, log);
+  return std::make_shared<HostModel>(HostModel{spec, std::move(checkpoint), std::move(tensors)});
+}
+
+int64_t HostModel::output_size() const {
+  if (spec.kind != ModelKind::kCrossEncoder) return spec.config.hidden_size;
+  return tensors.at(Slot::kHeadOutWeight).shape[0];
+}
+
 namespace {
 
-class Loader {
+constexpr size_t kChunkBytes = size_t{16} << 20;
+
+/// Host memory for uploads, two pieces in turns: one is filled while the other is on its way.
+class Staging {
  public:
-  Loader(const ModelTensors& tensors, const io::Checkpoint& checkpoint, Ops& ops)
-      : tensors_(tensors), checkpoint_(checkpoint), ops_(ops) {}
-
-  std::vector<float> floats(Slot slot, int64_t layer = 0) const {
-    const TensorView& tensor = tensors_.at(slot, layer);
-    require_finite(tensor);
-    std::vector<float> out(static_cast<size_t>(element_count(tensor.shape)));
-    convert_to_f32(tensor.dtype, tensor.bytes.data(), out.data(), out.size());
-    checkpoint_.drop_pages(tensor);
-    return out;
-  }
-
-  LayerNormWeights norm(Slot gamma, Slot beta, double eps, int64_t layer = 0) const {
-    return {floats(gamma, layer), floats(beta, layer), static_cast<float>(eps)};
-  }
-
-  std::unique_ptr<PackedLinear> linear(std::initializer_list<std::pair<Slot, Slot>> parts,
-                                       int64_t layer = 0) const {
-    LinearSource source;
-    for (auto [weight, bias] : parts) {
-      source.weights.push_back(&tensors_.at(weight, layer));
-      source.biases.push_back(&tensors_.at(bias, layer));
+  Staging(Stream& stream, std::chrono::milliseconds timeout)
+      : stream_(stream), timeout_(timeout) {}
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+  ~Staging() {
+    for (Piece& piece : pieces_) {
+      // After an error the stream may still want to read what is freed here.
+      try {
+        if (piece.sent) piece.sent->synchronize(timeout_);
+      } catch (const Error&) {
+      }
+      free_host(piece.data);
     }
-    auto packed = ops_.pack_linear(source);
-    for (const TensorView* w : source.weights) checkpoint_.drop_pages(*w);
-    return packed;
   }
 
-  EmbeddingWeights embeddings(const ModelSpec& spec) const {
-    const TensorView& words = tensors_.at(Slot::kWords);
-    EmbeddingWeights out;
-    out.words = words.bytes.data();
-    out.word_dtype = words.dtype;
-    out.vocab = words.shape[0];
-    out.hidden = words.shape[1];
-    out.positions = floats(Slot::kPositions);
-    out.types = tensors_.has(Slot::kTypes)
-                    ? floats(Slot::kTypes)
-                    : std::vector<float>(static_cast<size_t>(out.hidden), 0.0f);
-    out.norm = norm(Slot::kEmbeddingGamma, Slot::kEmbeddingBeta, spec.config.layer_norm_eps);
+  std::byte* next(size_t bytes) {
+    piece_ = &pieces_[turn_++ % pieces_.size()];
+    if (piece_->sent) piece_->sent->synchronize(timeout_);
+    piece_->sent = nullptr;
+    if (piece_->bytes < bytes) {
+      free_host(std::exchange(piece_->data, nullptr));
+      piece_->bytes = 0;
+      piece_->data = allocate_host(bytes);
+      piece_->bytes = bytes;
+    }
+    return piece_->data;
+  }
+  void send(std::byte* to, size_t bytes) {
+    stream_.upload(to, piece_->data, bytes);
+    piece_->sent = stream_.record();
+  }
+
+ private:
+  struct Piece {
+    std::byte* data = nullptr;
+    size_t bytes = 0;
+    std::unique_ptr<Event> sent;
+  };
+  Stream& stream_;
+  std::chrono::milliseconds timeout_;
+  std::array<Piece, 2> pieces_;
+  size_t turn_ = 0;
+  Piece* piece_ = nullptr;
+};
+
+/// Walks the model in one order and gives each part its place in the buffer. Without a stream it
+/// only counts bytes, so that the plan cannot differ from what is done.
+class Placer {
+ public:
+  Placer(const HostModel& model, const Device& device, DType dtype)
+      : model_(model), device_(device), dtype_(dtype) {}
+
+  void write_to(std::byte* base, Stream& stream, std::chrono::milliseconds timeout) {
+    base_ = base;
+    stream_ = &stream;
+    staging_ = std::make_unique<Staging>(stream, timeout);
+  }
+
+  size_t place(ModelWeights& out) {
+    const ModelSpec& spec = model_.spec;
+    out.embeddings = embeddings();
+    for (int64_t i = 0; i < spec.config.num_hidden_layers; ++i) out.layers.push_back(layer(i));
+    if (spec.kind == ModelKind::kCrossEncoder) {
+      out.head_dense = linear({{Slot::kHeadDenseWeight, Slot::kHeadDenseBias}});
+      out.head_out = linear({{Slot::kHeadOutWeight, Slot::kHeadOutBias}});
+    }
+    return at_;
+  }
+
+ private:
+  /// The next piece of the buffer, filled on the host and sent; null while only counting.
+  const std::byte* put(size_t bytes, const std::function<void(std::byte*)>& fill) {
+    std::byte* to = base_ + at_;
+    at_ += (bytes + 63) / 64 * 64;
+    if (stream_ == nullptr) return nullptr;
+    if (device_.info().host_memory) {
+      fill(to);
+    } else {
+      fill(staging_->next(bytes));
+      staging_->send(to, bytes);
+    }
+    return to;
+  }
+
+  const float* floats(Slot slot, int64_t layer = 0) {
+    const TensorView& tensor = model_.tensors.at(slot, layer);
+    const auto n = static_cast<size_t>(element_count(tensor.shape));
+    return reinterpret_cast<const float*>(put(n * sizeof(float), [&](std::byte* to) {
+      require_finite(tensor);
+      convert_to_f32(tensor.dtype, tensor.bytes.data(), reinterpret_cast<float*>(to), n);
+      model_.checkpoint.drop_pages(tensor);
+    }));
+  }
+
+  LayerNormWeights norm(Slot gamma, Slot beta, int64_t layer = 0) {
+    const float* g = floats(gamma, layer);
+    return {g, floats(beta, layer), static_cast<float>(model_.spec.config.layer_norm_eps)};
+  }
+
+  PackedLinear linear(std::initializer_list<std::pair<Slot, Slot>> parts, int64_t layer = 0) {
+    LinearSource source;
+    PackedLinear out;
+    for (auto [weight, bias] : parts) {
+      source.weights.push_back(&model_.tensors.at(weight, layer));
+      source.biases.push_back(&model_.tensors.at(bias, layer));
+      out.out_features += source.weights.back()->shape[0];
+    }
+    out.in_features = source.weights[0]->shape[1];
+    out.dtype = dtype_;
+    out.bytes = device_.linear_bytes(out.in_features, out.out_features, dtype_);
+    out.data = put(out.bytes, [&](std::byte* to) {
+      stream_->ops().pack_linear(source, dtype_, to);
+      for (const TensorView* w : source.weights) model_.checkpoint.drop_pages(*w);
+    });
     return out;
   }
 
-  LayerWeights layer(const ModelSpec& spec, int64_t i) const {
+  /// Where the device reads host memory, the mapped file itself. Elsewhere a copy, no wider than
+  /// the file's and no wider than dtype.
+  void words(EmbeddingWeights& out) {
+    const TensorView& table = model_.tensors.at(Slot::kWords);
+    out.words = table.bytes.data();
+    out.word_dtype = table.dtype;
+    out.vocab = table.shape[0];
+    out.hidden = table.shape[1];
+    if (device_.info().host_memory) return;
+    const bool narrow = size_of(table.dtype) == 2;
+    out.word_dtype = narrow ? table.dtype : dtype_;
+    const auto hidden = static_cast<size_t>(out.hidden);
+    const size_t row_in = hidden * size_of(table.dtype), row_out = hidden * size_of(out.word_dtype);
+    const size_t step = std::max<size_t>(1, kChunkBytes / row_out);
+    const auto rows = static_cast<size_t>(out.vocab);
+    out.words = base_ + at_;
+    std::vector<float> wide(narrow ? 0 : step * hidden);
+    for (size_t r = 0; r < rows && stream_ != nullptr; r += step) {
+      const size_t n = std::min(step, rows - r);
+      const std::byte* from = table.bytes.data() + r * row_in;
+      std::byte* to = staging_->next(n * row_out);
+      if (narrow) {
+        std::copy_n(from, n * row_in, to);
+      } else {
+        convert_to_f32(table.dtype, from, wide.data(), n * hidden);
+        convert_from_f32(out.word_dtype, wide.data(), to, n * hidden);
+      }
+      staging_->send(base_ + at_ + r * row_out, n * row_out);
+    }
+    at_ += (rows * row_out + 63) / 64 * 64;
+    if (stream_ != nullptr) model_.checkpoint.drop_pages(table);
+  }
+
+  EmbeddingWeights embeddings() {
+    EmbeddingWeights out;
+    words(out);
+    out.positions = floats(Slot::kPositions);
+    out.max_positions = model_.tensors.at(Slot::kPositions).shape[0];
+    if (model_.tensors.has(Slot::kTypes)) {
+      out.types = floats(Slot::kTypes);
+      out.type_vocab = model_.tensors.at(Slot::kTypes).shape[0];
+    } else {
+      const size_t bytes = static_cast<size_t>(out.hidden) * sizeof(float);
+      out.types = reinterpret_cast<const float*>(
+          put(bytes, [&](std::byte* to) { std::fill_n(to, bytes, std::byte{0}); }));
+      out.type_vocab = 1;
+    }
+    out.norm = norm(Slot::kEmbeddingGamma, Slot::kEmbeddingBeta);
+    return out;
+  }
+
+  LayerWeights layer(int64_t i) {
     LayerWeights out;
-    const double eps = spec.config.layer_norm_eps;
     out.query = linear({{Slot::kQueryWeight, Slot::kQueryBias}}, i);
     out.key_value =
         linear({{Slot::kKeyWeight, Slot::kKeyBias}, {Slot::kValueWeight, Slot::kValueBias}}, i);
     out.attention_out = linear({{Slot::kAttentionWeight, Slot::kAttentionBias}}, i);
     out.up = linear({{Slot::kUpWeight, Slot::kUpBias}}, i);
     out.down = linear({{Slot::kDownWeight, Slot::kDownBias}}, i);
-    out.attention_norm = norm(Slot::kAttentionGamma, Slot::kAttentionBeta, eps, i);
-    out.output_norm = norm(Slot::kOutputGamma, Slot::kOutputBeta, eps, i);
+    out.attention_norm = norm(Slot::kAttentionGamma, Slot::kAttentionBeta, i);
+    out.output_norm = norm(Slot::kOutputGamma, Slot::kOutputBeta, i);
     return out;
   }
 
- private:
-  const ModelTensors& tensors_;
-  const io::Checkpoint& checkpoint_;
-  Ops& ops_;
+  const HostModel& model_;
+  const Device& device_;
+  DType dtype_;
+  std::byte* base_ = nullptr;
+  Stream* stream_ = nullptr;
+  std::unique_ptr<Staging> staging_;
+  size_t at_ = 0;
 };
 
 }  // namespace
 
-std::shared_ptr<const ModelWeights> load_weights(const ModelSpec& spec, Ops& ops,
-                                                 const LogSink& log) {
-  auto out = std::make_shared<ModelWeights>(
-      ModelWeights{spec, io::Checkpoint::open(spec.directory, log), {}, {}, {}, {}, 0});
-  const ModelTensors tensors(spec, out->checkpoint, log);
-  const Loader loader(tensors, out->checkpoint, ops);
-  out->parameters = tensors.elements();
-  out->embeddings = loader.embeddings(spec);
-  for (int64_t i = 0; i < spec.config.num_hidden_layers; ++i) {
-    out->layers.push_back(loader.layer(spec, i));
-  }
-  if (spec.kind == ModelKind::kCrossEncoder) {
-    out->head_dense = loader.linear({{Slot::kHeadDenseWeight, Slot::kHeadDenseBias}});
-    out->head_out = loader.linear({{Slot::kHeadOutWeight, Slot::kHeadOutBias}});
-  }
-  return out;
+size_t weight_bytes(const HostModel& model, const Device& device, DType dtype) {
+  ModelWeights ignored;
+  return Placer(model, device, dtype).place(ignored);
 }
 
-MemoryPlan plan_memory(const ModelSpec& spec, const ModelTensors& tensors, const Ops& ops,
-                       size_t batch_tokens) {
-  const io::ModelConfig& c = spec.config;
-  const int64_t h = c.hidden_size, f = c.intermediate_size;
-  const TensorView& words = tensors.at(Slot::kWords);
-  size_t floats = 0;
-  for (const SlotSpec& slot : tensor_table(spec)) {
-    const bool vector = slot.shape.size() == 1;
-    const bool table = slot.slot == Slot::kPositions || slot.slot == Slot::kTypes;
-    const bool bias = slot.name.ends_with("bias") && !slot.name.ends_with("LayerNorm.bias");
-    if ((vector && !bias) || table) floats += static_cast<size_t>(element_count(slot.shape));
-  }
-  const size_t layer = ops.linear_bytes(h, h) + ops.linear_bytes(h, 2 * h) +
-                       ops.linear_bytes(h, h) + ops.linear_bytes(h, f) + ops.linear_bytes(f, h);
-  size_t head = 0;
-  if (spec.kind == ModelKind::kCrossEncoder) {
-    head = ops.linear_bytes(h, h) + ops.linear_bytes(h, tensors.at(Slot::kHeadOutWeight).shape[0]);
-  }
-  MemoryPlan plan;
-  plan.mapped_bytes = words.bytes.size();
-  plan.weight_bytes =
-      floats * sizeof(float) + layer * static_cast<size_t>(c.num_hidden_layers) + head;
-  plan.workspace_bytes = Workspace::bytes_for(spec, batch_tokens);
-  plan.batch_tokens = batch_tokens;
-  return plan;
+std::shared_ptr<const ModelWeights> place_weights(std::shared_ptr<const HostModel> model,
+                                                  Device& device, Stream& stream, DType dtype,
+                                                  const std::shared_ptr<MemoryAccount>& account,
+                                                  std::chrono::milliseconds timeout) {
+  auto out = std::make_shared<ModelWeights>();
+  out->host = model;
+  out->dtype = dtype;
+  out->buffer =
+      device.allocate(weight_bytes(*model, device, dtype), account, Purpose::kWeights);
+  Placer placer(*model, device, dtype);
+  placer.write_to(out->buffer.data(), stream, timeout);
+  placer.place(*out);
+  stream.synchronize(timeout);
+  return out;
 }
 
 }  // namespace tamis

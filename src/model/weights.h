@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -9,37 +10,54 @@
 
 namespace tamis {
 
+/// A checkpoint that was read and checked, on the host: mapped files and what each tensor is for.
+/// Immutable; every placement of the model is made from it, and it touches no device.
+struct HostModel {
+  /// Errors: those of Checkpoint::open and ModelTensors.
+  static std::shared_ptr<const HostModel> open(const ModelSpec& spec, const LogSink& log);
+
+  ModelSpec spec;
+  io::Checkpoint checkpoint;
+  ModelTensors tensors;
+
+  /// Numbers that the model gives for a sequence: its labels, or its hidden size.
+  int64_t output_size() const;
+};
+
 struct LayerWeights {
   // Queries apart from keys and values: the last layer needs queries of a few rows only.
-  std::unique_ptr<PackedLinear> query;          ///< [hidden, hidden]
-  std::unique_ptr<PackedLinear> key_value;      ///< [2 hidden, hidden]
-  std::unique_ptr<PackedLinear> attention_out;  ///< [hidden, hidden]
-  std::unique_ptr<PackedLinear> up;             ///< [intermediate, hidden]
-  std::unique_ptr<PackedLinear> down;           ///< [hidden, intermediate]
+  PackedLinear query;          ///< [hidden, hidden]
+  PackedLinear key_value;      ///< [2 hidden, hidden]
+  PackedLinear attention_out;  ///< [hidden, hidden]
+  PackedLinear up;             ///< [intermediate, hidden]
+  PackedLinear down;           ///< [hidden, intermediate]
   LayerNormWeights attention_norm;
   LayerNormWeights output_norm;
 };
 
-/// The weights of one model, prepared for one device. Immutable; owns the mapped checkpoint, from
-/// which word rows are read.
+/// The weights of one model on one device, in one buffer. Immutable; replicas whose memory is the
+/// same share them. Where the device's memory is the host's, word rows stay in the mapped file.
 struct ModelWeights {
-  ModelSpec spec;
-  io::Checkpoint checkpoint;
+  std::shared_ptr<const HostModel> host;
+  DType dtype = DType::kF32;  ///< storage of the linear layers
+  Buffer buffer;
   EmbeddingWeights embeddings;
   std::vector<LayerWeights> layers;
-  std::unique_ptr<PackedLinear> head_dense;  ///< cross-encoders: tanh(dense(first token))
-  std::unique_ptr<PackedLinear> head_out;    ///< cross-encoders: [labels, hidden]
-  int64_t parameters = 0;
+  PackedLinear head_dense;  ///< cross-encoders: tanh(dense(first token))
+  PackedLinear head_out;    ///< cross-encoders: [labels, hidden]
+
+  const ModelSpec& spec() const { return host->spec; }
 };
 
-/// Reads, checks and packs. Pages of the file are given back as soon as they are packed, so that
-/// source and result are never in memory together; the word table stays in the file.
-/// Errors: data_loss (mismatches listed; NaN or Inf named), and those of Checkpoint::open.
-std::shared_ptr<const ModelWeights> load_weights(const ModelSpec& spec, Ops& ops,
-                                                 const LogSink& log);
+/// Bytes of the buffer that place_weights will allocate; nothing is allocated.
+size_t weight_bytes(const HostModel& model, const Device& device, DType dtype);
 
-/// What the weights and a workspace for batch_tokens will take; nothing is allocated.
-MemoryPlan plan_memory(const ModelSpec& spec, const ModelTensors& tensors, const Ops& ops,
-                       size_t batch_tokens);
+/// Converts, checks, packs and uploads. Pages of the file are given back as soon as they are
+/// packed, so that source and result are never in memory together.
+/// Errors: data_loss (NaN or Inf, or too large for dtype: named), resource_exhausted, unavailable.
+std::shared_ptr<const ModelWeights> place_weights(std::shared_ptr<const HostModel> model,
+                                                  Device& device, Stream& stream, DType dtype,
+                                                  const std::shared_ptr<MemoryAccount>& account,
+                                                  std::chrono::milliseconds timeout);
 
 }  // namespace tamis

@@ -89,4 +89,23 @@ void convert_to_f32(DType dtype, const std::byte* src, float* dst, size_t n) {
   }
 }
 
+void convert_from_f32(DType dtype, const float* src, std::byte* dst, size_t n) {
+  if (n == 0) return;
+  switch (dtype) {
+    case DType::kF32:
+      std::memcpy(dst, src, n * sizeof(float));
+      return;
+    case DType::kF16:
+    case DType::kBF16:
+      for (size_t i = 0; i < n; ++i) {
+        const uint16_t bits = dtype == DType::kF16 ? f32_to_f16(src[i]) : f32_to_bf16(src[i]);
+        std::memcpy(dst + 2 * i, &bits, 2);
+      }
+      return;
+    default:
+      fail(ErrorCode::kInternal, "convert_from_f32: {} is not a storage type of weights",
+           name_of(dtype));
+  }
+}
+
 }  // namespace tamis

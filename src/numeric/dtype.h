@@ -22,5 +22,7 @@ uint16_t f32_to_bf16(float value);
 
 /// Converts n elements of a floating storage type; src may be unaligned.
 void convert_to_f32(DType dtype, const std::byte* src, float* dst, size_t n);
+/// The way back, to f32, f16 or bf16; rounds to nearest even, overflow becomes infinity.
+void convert_from_f32(DType dtype, const float* src, std::byte* dst, size_t n);
 
 }  // namespace tamis

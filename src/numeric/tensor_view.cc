@@ -21,14 +21,22 @@ int64_t element_count(const Shape& shape) {
   return count;
 }
 
-void require_finite(const TensorView& tensor) {
+void require_finite(const TensorView& tensor, DType dtype) {
   const size_t n = static_cast<size_t>(element_count(tensor.shape));
   for (size_t i = 0; i < n; ++i) {
-    float value = 0;
+    float value = 0, kept = 0;
     convert_to_f32(tensor.dtype, tensor.bytes.data() + i * size_of(tensor.dtype), &value, 1);
-    if (std::isfinite(value)) continue;
-    fail(ErrorCode::kDataLoss, "tensor {} {}: element {} is {}, expected a finite number",
-         tensor.name, to_string(tensor.shape), i, value);
+    std::byte stored[sizeof(float)];
+    convert_from_f32(dtype, &value, stored, 1);
+    convert_to_f32(dtype, stored, &kept, 1);
+    if (std::isfinite(kept)) continue;
+    if (!std::isfinite(value)) {
+      fail(ErrorCode::kDataLoss, "tensor {} {}: element {} is {}, expected a finite number",
+           tensor.name, to_string(tensor.shape), i, value);
+    }
+    fail(ErrorCode::kDataLoss,
+         "tensor {} {}: element {} is {}, which {} cannot hold; take bf16 or f32", tensor.name,
+         to_string(tensor.shape), i, value, name_of(dtype));
   }
 }
 

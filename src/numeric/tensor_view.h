@@ -24,9 +24,10 @@ struct TensorView {
   std::span<const std::byte> bytes;
 };
 
-/// Throws data_loss naming the tensor, the index and the value of the first NaN or Inf (or of a f64
-/// that f32 cannot hold). Slow: the ops check whole tensors fast and call this to find the place.
-void require_finite(const TensorView& tensor);
+/// Throws data_loss naming the tensor, the index and the value of the first NaN or Inf, or of the
+/// first value that `dtype` (f32, f16 or bf16) cannot hold.
+/// Slow: the ops check whole tensors fast and call this to find the place.
+void require_finite(const TensorView& tensor, DType dtype = DType::kF32);
 
 /// Rows x cols of f32, `stride` elements apart; not owned. Lives in its device's address space.
 template <class T>

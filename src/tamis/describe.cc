@@ -1,5 +1,4 @@
-#include "model/spec.h"
-#include "model/weights.h"
+#include "engine/placement.h"
 #include "tamis/model.h"
 #include "tamis/session.h"
 
@@ -8,19 +7,26 @@ namespace tamis {
 ModelDescription describe_model(const std::filesystem::path& directory, const LoadOptions& options,
                                 size_t batch_tokens) {
   const ModelSpec spec = read_spec(directory, options);
-  const auto checkpoint = io::Checkpoint::open(directory, options.log);
-  const ModelTensors tensors(spec, checkpoint, options.log);
-  const auto device = make_device(options.device, {1, options.isa});
+  const auto model = HostModel::open(spec, options.log);
+  PlacementOptions placement = placement_options(options);
+  if (batch_tokens > 0) placement.batch_tokens = batch_tokens;
+  const auto devices = device_set(options);
+  const PlacementPlan plan =
+      plan_placement(*model, *devices, parse_device_names(options.device), placement);
   ModelDescription out;
-  const size_t labels = spec.kind == ModelKind::kCrossEncoder
-                            ? static_cast<size_t>(tensors.at(Slot::kHeadOutWeight).shape[0])
-                            : 0;
-  out.info = make_info(spec, tensors.elements(), labels);
-  out.plan = plan_memory(spec, tensors, device->ops(),
-                         batch_tokens > 0 ? batch_tokens : device->preferred_batch_tokens());
+  out.info = make_info(*model);
+  for (const PlannedDevice& device : plan.devices) {
+    const MemoryPlan one = memory_plan(*model, device);
+    const MemoryInfo memory = device.device->memory();
+    out.plans.push_back(one);
+    out.plans.back().free_bytes = memory.free_bytes;
+    out.plans.back().total_bytes = memory.total_bytes;
+  }
+  out.plan = out.plans.front();
+  const io::Checkpoint& checkpoint = model->checkpoint;
   for (const TensorView& tensor : checkpoint.tensors()) {
     out.tensors.push_back({tensor.name, std::string(name_of(tensor.dtype)), tensor.shape,
-                           tensor.bytes.size(), checkpoint.file_of(tensor), tensors.uses(tensor)});
+                           tensor.bytes.size(), checkpoint.file_of(tensor), model->tensors.uses(tensor)});
   }
   return out;
 }

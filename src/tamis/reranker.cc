@@ -44,19 +44,20 @@ struct Reranker::Impl {
                        std::vector<Results>& all, RunStats& stats) const;
 };
 
-Reranker::Reranker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Reranker::Reranker(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Reranker::Reranker(Reranker&&) noexcept = default;
 Reranker& Reranker::operator=(Reranker&&) noexcept = default;
 Reranker::~Reranker() = default;
 
 Reranker Reranker::load(const std::filesystem::path& directory, const LoadOptions& options) {
-  auto impl = std::make_unique<Impl>();
+  auto impl = std::make_shared<Impl>();
   impl->session = Session::load(directory, options);
   return Reranker(std::move(impl));
 }
 
 const ModelInfo& Reranker::info() const { return impl_->session.info; }
-MemoryPlan Reranker::memory_plan() const { return impl_->session.replica->memory_plan(); }
+MemoryPlan Reranker::memory_plan() const { return impl_->session.engine->plan(); }
+ModelPlace& Reranker::place() const { return *impl_->session.place; }
 
 size_t Reranker::effective_max_length(size_t max_length) const {
   const Session& s = impl_->session;
@@ -157,7 +158,8 @@ std::vector<Results> Reranker::rerank(std::span<const RerankRequest> requests,
     all[i].resize(requests[i].passages.size());
     for (size_t j = 0; j < all[i].size(); ++j) all[i][j].index = j;
   }
-  const Session& session = impl_->session;
+  const std::shared_ptr<Impl> alive = impl_;  // should the reranker be destroyed meanwhile
+  const Session& session = alive->session;
   const bool pairs = info().kind == ModelKind::kCrossEncoder;
   const size_t max_length = effective_max_length(options.max_length);
   RunStats run;
@@ -166,8 +168,8 @@ std::vector<Results> Reranker::rerank(std::span<const RerankRequest> requests,
                               : impl_->single_inputs(requests, max_length, all, run);
   run.tokenize_ms = tokenizing.ms();
   const Stopwatch inferring;
-  const auto outputs = session.replica->run(inputs.views(), options.batch_tokens, options.progress);
-  const auto width = static_cast<size_t>(output_size(session.replica->weights()));
+  const auto outputs = session.engine->run(inputs.views(), {options.batch_tokens, options.progress, nullptr});
+  const auto width = static_cast<size_t>(session.engine->model().output_size());
   if (pairs) {
     fill_logits(outputs, width, all);
   } else {

@@ -31,7 +31,8 @@ LogSink one_at_a_time(const LogSink& log) {
 
 }  // namespace
 
-ModelInfo make_info(const ModelSpec& spec, int64_t parameters, size_t labels) {
+ModelInfo make_info(const HostModel& model) {
+  const ModelSpec& spec = model.spec;
   ModelInfo info;
   info.directory = spec.directory;
   info.architecture = spec.architecture;
@@ -42,10 +43,10 @@ ModelInfo make_info(const ModelSpec& spec, int64_t parameters, size_t labels) {
   info.intermediate_size = spec.config.intermediate_size;
   info.vocab_size = spec.config.vocab_size;
   info.max_length = spec.max_length;
-  info.parameters = parameters;
+  info.parameters = model.tensors.elements();
   if (spec.kind == ModelKind::kCrossEncoder) {
     info.labels = spec.config.labels;
-    for (size_t i = info.labels.size(); i < labels; ++i) {
+    for (size_t i = info.labels.size(); i < static_cast<size_t>(model.output_size()); ++i) {
       info.labels.push_back(fmt::format("LABEL_{}", i));
     }
   } else {
@@ -55,7 +56,24 @@ ModelInfo make_info(const ModelSpec& spec, int64_t parameters, size_t labels) {
   return info;
 }
 
+PlacementOptions placement_options(const LoadOptions& options) {
+  PlacementOptions out;
+  out.isa = options.isa;
+  out.threads = options.threads;
+  out.dtype = parse_dtype(options.dtype);
+  out.batch_tokens = options.batch_tokens;
+  out.memory_limit_bytes = options.memory_limit_bytes;
+  out.timeout_ms = options.device_timeout_ms;
+  return out;
+}
+
+std::shared_ptr<DeviceSet> device_set(const LoadOptions& options) {
+  return options.devices ? options.devices->impl() : Devices().impl();
+}
+
 Session Session::load(const std::filesystem::path& directory, const LoadOptions& options) {
+  const PlacementOptions placement = placement_options(options);
+  parse_device_names(options.device);  // before anything is read
   const ModelSpec spec = read_spec(directory, options);
   const LogSink log = one_at_a_time(options.log);
   // The 17 MB tokenizer.json of XLM-R takes a core 0.14 s, a good part of what packing the
@@ -63,16 +81,17 @@ Session Session::load(const std::filesystem::path& directory, const LoadOptions&
   auto tokenizer =
       std::async(std::launch::async, [&] { return text::Tokenizer::load(directory, log); });
   Session session;
-  session.replica = std::make_unique<Replica>(
-      make_device(options.device, {options.threads, options.isa}), spec, log);
+  session.engine =
+      std::make_unique<ModelEngine>(HostModel::open(spec, log), device_set(options), log);
+  session.engine->place(options.device, placement);
+  session.place = std::make_unique<ModelPlace>(*session.engine);
   session.tokenizer = tokenizer.get();
   if (session.tokenizer->vocab_size() > static_cast<size_t>(spec.config.vocab_size)) {
     fail(ErrorCode::kDataLoss,
          "{}: the tokenizer has ids up to {}, but the word table has only {} rows",
          directory.string(), session.tokenizer->vocab_size() - 1, spec.config.vocab_size);
   }
-  session.info = make_info(spec, session.replica->weights().parameters,
-                           static_cast<size_t>(output_size(session.replica->weights())));
+  session.info = make_info(session.engine->model());
   return session;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// What Reranker and Embedder share: a tokenizer and a replica that were loaded together.
+// What Reranker and Embedder share: a tokenizer and an engine that were loaded together.
 
 #include <chrono>
 #include <filesystem>
@@ -8,8 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/replica.h"
+#include "engine/model_engine.h"
 #include "tamis/model.h"
+#include "tamis/place.h"
 #include "tamis/types.h"
 #include "text/tokenizer.h"
 
@@ -17,7 +18,8 @@ namespace tamis {
 
 struct Session {
   std::shared_ptr<const text::Tokenizer> tokenizer;
-  std::unique_ptr<Replica> replica;
+  std::unique_ptr<ModelEngine> engine;
+  std::unique_ptr<ModelPlace> place;
   ModelInfo info;
 
   static Session load(const std::filesystem::path& directory, const LoadOptions& options);
@@ -26,7 +28,11 @@ struct Session {
   size_t clamp_length(size_t asked, size_t least) const;
 };
 
-ModelInfo make_info(const ModelSpec& spec, int64_t parameters, size_t labels);
+ModelInfo make_info(const HostModel& model);
+/// Errors: invalid_argument (dtype).
+PlacementOptions placement_options(const LoadOptions& options);
+/// The caller's devices, or new ones.
+std::shared_ptr<DeviceSet> device_set(const LoadOptions& options);
 
 /// Model inputs in one arena; views stay valid while this lives and nothing is added.
 class Inputs {

@@ -17,10 +17,11 @@ std::vector<float> apply(const kernels::KernelTable& table, Activation activatio
   std::vector<kernels::StoredRow> rows(static_cast<size_t>(table.nr), {nullptr, DType::kF32});
   rows[0] = {reinterpret_cast<const std::byte*>(&one), DType::kF32};
   std::vector<float> panel(static_cast<size_t>(table.nr)), bias(panel.size(), 0.0f), y(x.size());
-  table.pack_panel(rows.data(), 1, panel.data());
+  auto* packed = reinterpret_cast<std::byte*>(panel.data());
+  EXPECT_TRUE(table.pack_panel(rows.data(), 1, DType::kF32, packed));
   const auto n = static_cast<int64_t>(x.size());
   std::vector<float> scratch(table.gemm_scratch(n, 1));
-  table.gemm({x.data(), 1, n, 1, panel.data(), bias.data(), 1, 0, 1, activation, y.data(), 1},
+  table.gemm({x.data(), 1, n, 1, packed, DType::kF32, bias.data(), 1, 0, 1, activation, y.data(), 1},
              scratch.data());
   return y;
 }

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "device/device.h"
+#include "device/device_set.h"
 
 namespace tamis {
 
@@ -101,6 +101,58 @@ inline std::vector<float> random_values(std::mt19937& random, int64_t n, float s
   for (float& x : out) x = normal(random);
   return out;
 }
+
+/// A device with host memory, a stream on it and scratch enough for every test here.
+class TestDevice {
+ public:
+  TestDevice(const std::string& name, int threads, const std::string& isa)
+      : options_{threads, {}},
+        device_(DeviceSet({}).open(parse_device_name(name), isa)),
+        stream_(device_->make_stream(options_)) {
+    scratch_ = allocate(device_->scratch_bytes({4096, 4096, 128}, options_));
+    ops().set_scratch({scratch_.data(), scratch_.bytes()});
+  }
+  Ops& ops() { return stream_->ops(); }
+  Device& device() { return *device_; }
+
+  /// Packed into memory that lives as long as this.
+  PackedLinear pack(const LinearSource& source, DType dtype = DType::kF32) {
+    PackedLinear out;
+    for (const TensorView* w : source.weights) out.out_features += w->shape[0];
+    out.in_features = source.weights[0]->shape[1];
+    out.dtype = dtype;
+    out.bytes = device_->linear_bytes(out.in_features, out.out_features, dtype);
+    packed_.push_back(allocate(out.bytes + 64));
+    std::byte* data = packed_.back().data();
+    std::fill_n(data, out.bytes + 64, std::byte{0xAB});
+    ops().pack_linear(source, dtype, data);
+    for (size_t i = 0; i < 64; ++i) {
+      EXPECT_EQ(data[out.bytes + i], std::byte{0xAB}) << "packing wrote beyond its bytes";
+    }
+    out.data = data;
+    return out;
+  }
+
+ private:
+  Buffer allocate(size_t bytes) {
+    return device_->allocate(bytes, account_, Purpose::kWorkspace);
+  }
+  std::shared_ptr<MemoryAccount> account_ =
+      std::make_shared<MemoryAccount>("test", MemoryAccount::no_limit);
+  StreamOptions options_;
+  std::shared_ptr<Device> device_;
+  std::vector<Buffer> packed_;
+  Buffer scratch_;
+  std::shared_ptr<Stream> stream_;
+};
+
+/// Gamma and beta, and the view of them that ops take.
+struct TestNorm {
+  TestNorm(std::mt19937& random, int64_t n)
+      : gamma(random_values(random, n)), beta(random_values(random, n)) {}
+  LayerNormWeights view() const { return {gamma.data(), beta.data(), 1e-5f}; }
+  std::vector<float> gamma, beta;
+};
 
 struct DeviceCase {
   std::string isa;

@@ -3,10 +3,15 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <map>
+#include <utility>
+
 #include "backend/cpu/cpu_ops.h"
 #include "base/fail.h"
 #include "base/host.h"
 #include "base/thread_pool.h"
+#include "device/host_device.h"
 #include "kernels/kernels.h"
 
 namespace tamis {
@@ -24,33 +29,76 @@ const kernels::KernelTable& choose_table(const std::string& isa) {
   return *table;
 }
 
-class CpuDevice : public Device {
+/// Ops and the pool that they run on.
+class CpuStream : public HostStream {
  public:
-  CpuDevice(const kernels::KernelTable& table, int threads)
-      : table_(table), pool_(threads), ops_(table, pool_) {}
-  std::string_view name() const override { return "cpu"; }
-  std::string_view isa() const override { return table_.isa; }
-  int threads() const override { return pool_.threads(); }
-  // Activations of 1,024 tokens are 25 MB for XLM-R-large, what a server CPU's caches hold, and
-  // each weight is read once for 48 rows of them. Chosen by that reckoning, not tuned.
-  size_t preferred_batch_tokens() const override { return 1024; }
-  Ops& ops() override { return ops_; }
+  CpuStream(const kernels::KernelTable& table, std::shared_ptr<ThreadPool> pool)
+      : HostStream(std::make_unique<CpuOps>(table, *pool)), pool_(std::move(pool)) {}
 
  private:
+  std::shared_ptr<ThreadPool> pool_;
+};
+
+class CpuDevice : public HostDevice {
+ public:
+  CpuDevice(DeviceInfo info, const kernels::KernelTable& table, bool pinned, const HostProbe& host)
+      : HostDevice(std::move(info), host), table_(table), pinned_(pinned) {}
+
+  std::shared_ptr<Stream> make_stream(const StreamOptions& options) override {
+    return std::make_shared<CpuStream>(table_, pool(options));
+  }
+  size_t linear_bytes(int64_t in, int64_t out, DType dtype) const override {
+    return CpuLinearLayout(in, out, dtype, table_.nr).bytes;
+  }
+  size_t scratch_bytes(const ScratchShape& shape, const StreamOptions& options) const override {
+    return cpu_scratch_bytes(table_, shape) * static_cast<size_t>(threads(options));
+  }
+
+ private:
+  int threads(const StreamOptions& options) const {
+    if (options.threads < 0 || options.threads > kMaxThreads) {
+      fail(ErrorCode::kInvalidArgument, "threads: expected 0 to {}, got {}", kMaxThreads,
+           options.threads);
+    }
+    if (options.threads > 0) return options.threads;
+    const size_t cores = options.cores.empty() ? info().cores.size() : options.cores.size();
+    return static_cast<int>(
+        std::clamp<size_t>(cores, 1, static_cast<size_t>(usable_cores())));
+  }
+
+  std::shared_ptr<ThreadPool> pool(const StreamOptions& options) {
+    const std::vector<int> cores =
+        options.cores.empty() && pinned_ ? info().cores : options.cores;
+    const std::lock_guard lock(mutex_);
+    std::weak_ptr<ThreadPool>& known = pools_[{threads(options), cores}];
+    auto pool = known.lock();
+    if (!pool) known = pool = std::make_shared<ThreadPool>(threads(options), cores);
+    return pool;
+  }
+
   const kernels::KernelTable& table_;
-  ThreadPool pool_;
-  CpuOps ops_;
+  bool pinned_;
+  std::mutex mutex_;
+  std::map<std::pair<int, std::vector<int>>, std::weak_ptr<ThreadPool>> pools_;
 };
 
 }  // namespace
 
-std::unique_ptr<Device> make_cpu_device(const DeviceOptions& options) {
-  if (options.threads < 0 || options.threads > kMaxThreads) {
-    fail(ErrorCode::kInvalidArgument, "threads: expected 0 to {}, got {}", kMaxThreads,
-         options.threads);
-  }
-  const int threads = options.threads == 0 ? usable_cores() : options.threads;
-  return std::make_unique<CpuDevice>(choose_table(options.isa), threads);
+std::shared_ptr<Device> make_cpu_device(const CpuDeviceOptions& options, const HostProbe& host) {
+  const kernels::KernelTable& table = choose_table(options.isa);
+  DeviceInfo info;
+  info.name = options.name;
+  info.kind = "cpu";
+  info.isa = table.isa;
+  info.cores = options.cores.empty() ? host.cores() : options.cores;
+  info.description =
+      fmt::format("{}, {} cores, {}", host.cpu_model(), info.cores.size(), info.isa);
+  info.host_memory = true;
+  // Activations of 1,024 tokens are 25 MB for XLM-R-large, what a server CPU's caches hold, and
+  // each weight is read once for 48 rows of them. Chosen by that reckoning, not tuned.
+  info.batch_tokens = 1024;
+  info.least_tokens = 128;
+  return std::make_shared<CpuDevice>(std::move(info), table, options.pinned, host);
 }
 
 std::vector<std::string> cpu_isas() {

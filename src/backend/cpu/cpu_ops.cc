@@ -17,40 +17,38 @@ constexpr int64_t kMinTaskWork = 1 << 19;
 // while all rows pass over them.
 constexpr int64_t kMaxTaskPanels = 16;
 
-class CpuLinear : public PackedLinear {
- public:
-  static size_t size(int64_t in, int64_t out, int64_t nr) {
-    return static_cast<size_t>((out + nr - 1) / nr * nr * (in + 1)) * sizeof(float);
-  }
-  CpuLinear(int64_t in, int64_t out, int64_t nr)
-      : PackedLinear(in, out, size(in, out, nr)),
-        panels((out + nr - 1) / nr),
-        weights(static_cast<size_t>(panels * nr * in)),
-        bias(static_cast<size_t>(panels * nr), 0.0f) {}
-  int64_t panels;
-  FloatBuffer weights;  // [panels][in][nr]
-  std::vector<float> bias;
-};
-
 /// Names the first NaN or Inf of a source that is known to have one.
-[[noreturn]] void fail_not_finite(const LinearSource& source) {
+[[noreturn]] void fail_not_finite(const LinearSource& source, DType dtype) {
   std::vector<const TensorView*> tensors = source.weights;
   for (const TensorView* b : source.biases) {
     if (b != nullptr) tensors.push_back(b);
   }
-  for (const TensorView* tensor : tensors) require_finite(*tensor);
+  for (const TensorView* tensor : tensors) require_finite(*tensor, dtype);
   fail(ErrorCode::kInternal, "tensor {}: not finite after packing", tensors[0]->name);
 }
 
 }  // namespace
 
-CpuOps::CpuOps(const kernels::KernelTable& table, ThreadPool& pool)
-    : table_(table), pool_(pool), scratch_(static_cast<size_t>(pool.threads())) {}
+CpuLinearLayout::CpuLinearLayout(int64_t in, int64_t out, DType dtype, int64_t nr)
+    : panels((out + nr - 1) / nr),
+      panel_bytes(static_cast<size_t>(in * nr) * size_of(dtype)),
+      bias_offset((static_cast<size_t>(panels) * panel_bytes + 63) / 64 * 64),
+      bytes(bias_offset + static_cast<size_t>(panels * nr) * sizeof(float)) {}
 
-void CpuOps::reserve_scratch(size_t floats) {
-  for (FloatBuffer& buffer : scratch_) {
-    if (buffer.size() < floats) buffer = FloatBuffer(floats);
+size_t cpu_scratch_bytes(const kernels::KernelTable& table, const ScratchShape& shape) {
+  const size_t floats =
+      std::max(table.gemm_scratch(shape.tokens, shape.features),
+               table.attention_scratch(shape.tokens, shape.tokens, shape.head_dim));
+  return (floats * sizeof(float) + 63) / 64 * 64;
+}
+
+float* CpuOps::scratch(int thread, size_t floats) const {
+  const size_t part = scratch_.size() / static_cast<size_t>(pool_.threads()) / 64 * 64;
+  if (floats * sizeof(float) > part) {
+    fail(ErrorCode::kInternal, "cpu: an op needs {} bytes of scratch, and has {}",
+         floats * sizeof(float), part);
   }
+  return reinterpret_cast<float*>(scratch_.data() + static_cast<size_t>(thread) * part);
 }
 
 void CpuOps::for_each_row(int64_t rows, int64_t cols, const std::function<void(int64_t)>& task) {
@@ -62,7 +60,7 @@ void CpuOps::for_each_row(int64_t rows, int64_t cols, const std::function<void(i
   });
 }
 
-std::unique_ptr<PackedLinear> CpuOps::pack_linear(const LinearSource& source) {
+void CpuOps::pack_linear(const LinearSource& source, DType dtype, std::byte* out) {
   const int64_t in = source.weights[0]->shape[1];
   const int64_t nr = table_.nr;
   std::vector<kernels::StoredRow> rows;
@@ -72,29 +70,26 @@ std::unique_ptr<PackedLinear> CpuOps::pack_linear(const LinearSource& source) {
       rows.push_back({w->bytes.data() + static_cast<size_t>(r) * row_bytes, w->dtype});
     }
   }
-  const int64_t out = static_cast<int64_t>(rows.size());
-  auto packed = std::make_unique<CpuLinear>(in, out, nr);
-  rows.resize(static_cast<size_t>(packed->panels * nr), {nullptr, DType::kF32});
+  const auto features = static_cast<int64_t>(rows.size());
+  const CpuLinearLayout layout(in, features, dtype, nr);
+  rows.resize(static_cast<size_t>(layout.panels * nr), {nullptr, DType::kF32});
   std::atomic<bool> finite{true};
-  pool_.parallel_for(static_cast<size_t>(packed->panels), [&](size_t p, int) {
-    float* panel = packed->weights.data() + static_cast<int64_t>(p) * in * nr;
-    table_.pack_panel(rows.data() + static_cast<int64_t>(p) * nr, in, panel);
-    if (!table_.all_finite(panel, in * nr)) finite = false;
-  });
-  float* bias = packed->bias.data();
-  for (size_t i = 0; i < source.weights.size(); ++i) {
-    const size_t n = static_cast<size_t>(source.weights[i]->shape[0]);
-    if (const TensorView* b = source.biases[i]; b != nullptr) {
-      convert_to_f32(b->dtype, b->bytes.data(), bias, n);
+  pool_.parallel_for(static_cast<size_t>(layout.panels), [&](size_t p, int) {
+    if (!table_.pack_panel(rows.data() + static_cast<int64_t>(p) * nr, in, dtype,
+                           out + p * layout.panel_bytes)) {
+      finite = false;
     }
-    bias += n;
+  });
+  auto* bias = reinterpret_cast<float*>(out + layout.bias_offset);
+  std::fill_n(bias, layout.panels * nr, 0.0f);
+  for (size_t i = 0, at = 0; i < source.weights.size(); ++i) {
+    const auto n = static_cast<size_t>(source.weights[i]->shape[0]);
+    if (const TensorView* b = source.biases[i]; b != nullptr) {
+      convert_to_f32(b->dtype, b->bytes.data(), bias + at, n);
+    }
+    at += n;
   }
-  if (!finite || !table_.all_finite(packed->bias.data(), out)) fail_not_finite(source);
-  return packed;
-}
-
-size_t CpuOps::linear_bytes(int64_t in_features, int64_t out_features) const {
-  return CpuLinear::size(in_features, out_features, table_.nr);
+  if (!finite || !table_.all_finite(bias, features)) fail_not_finite(source, dtype);
 }
 
 void CpuOps::embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch, Mat out) {
@@ -102,55 +97,48 @@ void CpuOps::embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch,
   for_each_row(batch.tokens, w.hidden, [&](int64_t t) {
     float* row = out.row(t);
     table_.to_f32(w.word_dtype, w.words + batch.ids[t] * row_bytes, w.hidden, row);
-    table_.add(w.types.data() + batch.type_ids[t] * w.hidden, w.hidden, row);
-    table_.layer_norm(row, w.positions.data() + batch.positions[t] * w.hidden, w.norm.gamma.data(),
-                      w.norm.beta.data(), w.norm.eps, w.hidden, row);
+    table_.add(w.types + batch.type_ids[t] * w.hidden, w.hidden, row);
+    table_.layer_norm(row, w.positions + batch.positions[t] * w.hidden, w.norm.gamma, w.norm.beta,
+                      w.norm.eps, w.hidden, row);
   });
 }
 
 void CpuOps::linear(const PackedLinear& weights, ConstMat x, Activation activation, Mat y) {
-  const auto& w = static_cast<const CpuLinear&>(weights);
   if (x.rows == 0) return;
-  reserve_scratch(table_.gemm_scratch(x.rows, x.cols));
+  const CpuLinearLayout layout(weights.in_features, weights.out_features, weights.dtype, table_.nr);
+  const size_t scratch_floats = table_.gemm_scratch(x.rows, x.cols);
   // Tasks split columns, not rows: each weight is then read by one core only.
   const int64_t panel_work = x.rows * x.cols * table_.nr;
-  const int64_t even = (w.panels + 4 * pool_.threads() - 1) / (4 * pool_.threads());
+  const int64_t even = (layout.panels + 4 * pool_.threads() - 1) / (4 * pool_.threads());
   const int64_t least = (kMinTaskWork + panel_work - 1) / panel_work;
   const int64_t step = std::clamp(std::max(even, least), int64_t{1}, kMaxTaskPanels);
-  pool_.parallel_for(static_cast<size_t>((w.panels + step - 1) / step), [&](size_t i, int thread) {
+  pool_.parallel_for(static_cast<size_t>((layout.panels + step - 1) / step), [&](size_t i, int thread) {
     kernels::GemmArgs args;
     args.a = x.data;
     args.lda = x.stride;
     args.rows = x.rows;
     args.k = x.cols;
-    args.packed = w.weights.data();
-    args.bias = w.bias.data();
-    args.cols = w.out_features();
+    args.packed = weights.data;
+    args.dtype = weights.dtype;
+    args.bias = reinterpret_cast<const float*>(weights.data + layout.bias_offset);
+    args.cols = weights.out_features;
     args.panel_begin = static_cast<int64_t>(i) * step;
-    args.panel_end = std::min(w.panels, args.panel_begin + step);
+    args.panel_end = std::min(layout.panels, args.panel_begin + step);
     args.activation = activation;
     args.c = y.data;
     args.ldc = y.stride;
-    table_.gemm(args, scratch_[static_cast<size_t>(thread)].data());
+    table_.gemm(args, scratch(thread, scratch_floats));
   });
 }
 
 void CpuOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& w, Mat y) {
   for_each_row(x.rows, x.cols, [&](int64_t r) {
-    table_.layer_norm(x.row(r), residual.row(r), w.gamma.data(), w.beta.data(), w.eps, x.cols,
-                      y.row(r));
+    table_.layer_norm(x.row(r), residual.row(r), w.gamma, w.beta, w.eps, x.cols, y.row(r));
   });
 }
 
 void CpuOps::attention(const AttentionView& a, Mat out) {
   const int64_t head_dim = a.q.cols / a.heads;
-  size_t scratch = 0;
-  for (int64_t s = 0; s < a.sequences; ++s) {
-    scratch =
-        std::max(scratch, table_.attention_scratch(a.cu_queries[s + 1] - a.cu_queries[s],
-                                                   a.cu_keys[s + 1] - a.cu_keys[s], head_dim));
-  }
-  reserve_scratch(scratch);
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   pool_.parallel_for(static_cast<size_t>(a.sequences * a.heads), [&](size_t i, int thread) {
     const int64_t s = static_cast<int64_t>(i) / a.heads;
@@ -167,14 +155,14 @@ void CpuOps::attention(const AttentionView& a, Mat out) {
     args.keys = a.cu_keys[s + 1] - a.cu_keys[s];
     args.head_dim = head_dim;
     args.scale = scale;
-    table_.attention(args, scratch_[static_cast<size_t>(thread)].data());
+    table_.attention(args,
+                     scratch(thread, table_.attention_scratch(args.queries, args.keys, head_dim)));
   });
 }
 
-void CpuOps::gather_rows(ConstMat x, std::span<const int32_t> rows, Mat y) {
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::memmove(y.row(static_cast<int64_t>(i)), x.row(rows[i]),
-                 static_cast<size_t>(x.cols) * sizeof(float));
+void CpuOps::gather_rows(ConstMat x, const int32_t* rows, Mat y) {
+  for (int64_t i = 0; i < y.rows; ++i) {
+    std::memmove(y.row(i), x.row(rows[i]), static_cast<size_t>(x.cols) * sizeof(float));
   }
 }
 

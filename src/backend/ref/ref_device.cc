@@ -4,27 +4,18 @@
 #include <cmath>
 #include <cstring>
 
-#include "base/fail.h"
+#include "device/host_device.h"
 
 namespace tamis {
 namespace {
 
-class RefLinear : public PackedLinear {
- public:
-  RefLinear(int64_t in, int64_t out, std::vector<float> weight_values,
-            std::vector<float> bias_values)
-      : PackedLinear(in, out, (weight_values.size() + bias_values.size()) * sizeof(float)),
-        weight(std::move(weight_values)),
-        bias(std::move(bias_values)) {}
-  std::vector<float> weight;  // [out, in]
-  std::vector<float> bias;    // [out]
-};
+/// A packed layer: W [out][in] in its storage type, then the bias as f32 [out].
+size_t bias_offset(int64_t in, int64_t out, DType dtype) {
+  return (static_cast<size_t>(in * out) * size_of(dtype) + 63) / 64 * 64;
+}
 
-void append_f32(const TensorView& tensor, std::vector<float>& out) {
-  require_finite(tensor);
-  const size_t n = static_cast<size_t>(element_count(tensor.shape));
-  out.resize(out.size() + n);
-  convert_to_f32(tensor.dtype, tensor.bytes.data(), out.data() + out.size() - n, n);
+size_t packed_bytes(int64_t in, int64_t out, DType dtype) {
+  return bias_offset(in, out, dtype) + static_cast<size_t>(out) * sizeof(float);
 }
 
 double activate(Activation activation, double x) {
@@ -56,24 +47,30 @@ void normalize(const std::vector<double>& v, const LayerNormWeights& w, float* y
 
 class RefOps : public Ops {
  public:
-  std::unique_ptr<PackedLinear> pack_linear(const LinearSource& source) override {
-    std::vector<float> weight, bias;
-    for (size_t i = 0; i < source.weights.size(); ++i) {
-      append_f32(*source.weights[i], weight);
-      if (source.biases[i] != nullptr) {
-        append_f32(*source.biases[i], bias);
-      } else {
-        bias.resize(bias.size() + static_cast<size_t>(source.weights[i]->shape[0]), 0.0f);
-      }
-    }
+  void pack_linear(const LinearSource& source, DType dtype, std::byte* out) override {
+    int64_t features = 0;
     const int64_t in = source.weights[0]->shape[1];
-    const int64_t out = static_cast<int64_t>(bias.size());
-    return std::make_unique<RefLinear>(in, out, std::move(weight), std::move(bias));
+    for (const TensorView* w : source.weights) features += w->shape[0];
+    std::byte* to = out;
+    auto* bias = reinterpret_cast<float*>(out + bias_offset(in, features, dtype));
+    std::fill_n(bias, features, 0.0f);
+    for (size_t i = 0; i < source.weights.size(); ++i) {
+      const TensorView& w = *source.weights[i];
+      require_finite(w, dtype);
+      const auto n = static_cast<size_t>(element_count(w.shape));
+      std::vector<float> values(n);
+      convert_to_f32(w.dtype, w.bytes.data(), values.data(), n);
+      convert_from_f32(dtype, values.data(), to, n);
+      to += n * size_of(dtype);
+      if (const TensorView* b = source.biases[i]; b != nullptr) {
+        require_finite(*b, DType::kF32);
+        convert_to_f32(b->dtype, b->bytes.data(), bias, static_cast<size_t>(w.shape[0]));
+      }
+      bias += w.shape[0];
+    }
   }
 
-  size_t linear_bytes(int64_t in, int64_t out) const override {
-    return static_cast<size_t>(out * (in + 1)) * sizeof(float);
-  }
+  void set_scratch(std::span<std::byte>) override {}
 
   void embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch, Mat out) override {
     std::vector<double> v(static_cast<size_t>(w.hidden));
@@ -81,20 +78,24 @@ class RefOps : public Ops {
     const int64_t row_bytes = w.hidden * static_cast<int64_t>(size_of(w.word_dtype));
     for (int64_t t = 0; t < batch.tokens; ++t) {
       convert_to_f32(w.word_dtype, w.words + batch.ids[t] * row_bytes, word.data(), word.size());
-      const float* position = w.positions.data() + batch.positions[t] * w.hidden;
-      const float* type = w.types.data() + batch.type_ids[t] * w.hidden;
+      const float* position = w.positions + batch.positions[t] * w.hidden;
+      const float* type = w.types + batch.type_ids[t] * w.hidden;
       for (size_t i = 0; i < v.size(); ++i) v[i] = double{word[i]} + type[i] + position[i];
       normalize(v, w.norm, out.row(t));
     }
   }
 
   void linear(const PackedLinear& weights, ConstMat x, Activation activation, Mat y) override {
-    const auto& w = static_cast<const RefLinear&>(weights);
-    for (int64_t r = 0; r < x.rows; ++r) {
-      for (int64_t o = 0; o < w.out_features(); ++o) {
-        const float* row = w.weight.data() + o * w.in_features();
-        double sum = w.bias[static_cast<size_t>(o)];
-        for (int64_t i = 0; i < w.in_features(); ++i) sum += double{x.row(r)[i]} * row[i];
+    const int64_t in = weights.in_features, out = weights.out_features;
+    const auto* bias =
+        reinterpret_cast<const float*>(weights.data + bias_offset(in, out, weights.dtype));
+    std::vector<float> row(static_cast<size_t>(in));
+    for (int64_t o = 0; o < out; ++o) {
+      const size_t at = static_cast<size_t>(o) * row.size() * size_of(weights.dtype);
+      convert_to_f32(weights.dtype, weights.data + at, row.data(), row.size());
+      for (int64_t r = 0; r < x.rows; ++r) {
+        double sum = bias[o];
+        for (size_t i = 0; i < row.size(); ++i) sum += double{x.row(r)[i]} * row[i];
         y.row(r)[o] = static_cast<float>(activate(activation, sum));
       }
     }
@@ -116,10 +117,9 @@ class RefOps : public Ops {
     }
   }
 
-  void gather_rows(ConstMat x, std::span<const int32_t> rows, Mat y) override {
-    for (size_t i = 0; i < rows.size(); ++i) {
-      std::memmove(y.row(static_cast<int64_t>(i)), x.row(rows[i]),
-                   static_cast<size_t>(x.cols) * sizeof(float));
+  void gather_rows(ConstMat x, const int32_t* rows, Mat y) override {
+    for (int64_t i = 0; i < y.rows; ++i) {
+      std::memmove(y.row(i), x.row(rows[i]), static_cast<size_t>(x.cols) * sizeof(float));
     }
   }
 
@@ -169,20 +169,33 @@ class RefOps : public Ops {
   }
 };
 
-class RefDevice : public Device {
+class RefDevice : public HostDevice {
  public:
-  std::string_view name() const override { return "ref"; }
-  std::string_view isa() const override { return "scalar"; }
-  int threads() const override { return 1; }
-  size_t preferred_batch_tokens() const override { return 1024; }
-  Ops& ops() override { return ops_; }
+  explicit RefDevice(const HostProbe& host) : HostDevice(make_info(), host) {}
+
+  std::shared_ptr<Stream> make_stream(const StreamOptions&) override {
+    return std::make_shared<HostStream>(std::make_unique<RefOps>());
+  }
+  size_t linear_bytes(int64_t in, int64_t out, DType dtype) const override {
+    return packed_bytes(in, out, dtype);
+  }
+  size_t scratch_bytes(const ScratchShape&, const StreamOptions&) const override { return 0; }
 
  private:
-  RefOps ops_;
+  static DeviceInfo make_info() {
+    DeviceInfo info;
+    info.name = info.kind = "ref";
+    info.description = "the specification: plain loops in double, one thread";
+    info.isa = "scalar";
+    info.host_memory = true;
+    return info;
+  }
 };
 
 }  // namespace
 
-std::unique_ptr<Device> make_ref_device() { return std::make_unique<RefDevice>(); }
+std::shared_ptr<Device> make_ref_device(const HostProbe& host) {
+  return std::make_shared<RefDevice>(host);
+}
 
 }  // namespace tamis

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "golden.h"
+#include "device/device_set.h"
 #include "model/encoder.h"
 #include "tamis/embedder.h"
 #include "tamis/reranker.h"
@@ -146,8 +147,12 @@ TEST_F(TeiSnapshots, EveryToken) {
   LoadOptions options;
   options.pooling = Pooling::kMean;  // so that the last layer keeps all rows
   const ModelSpec spec = read_spec(directory_, options);
-  const auto device = make_device("cpu", {});
-  const auto weights = load_weights(spec, device->ops(), {});
+  const std::chrono::seconds timeout(60);
+  const auto device = DeviceSet({}).open({"cpu", -1});
+  const auto account = device->open_account("test", MemoryAccount::no_limit);
+  Workspace workspace(device, {}, account, timeout);
+  const auto weights = place_weights(HostModel::open(spec, {}), *device, workspace.stream(),
+                                     DType::kF32, account, timeout);
   const auto entry = document_->root().at("tokens_raw");
   const auto text = entry.at("texts").elements("texts")[0].string("text");
   const TokenizedInput input = Tokenizer::load(directory_).encode(text);
@@ -155,10 +160,9 @@ TEST_F(TeiSnapshots, EveryToken) {
   const PackedBatch batch = pack(sequences, std::vector<size_t>{0}, spec.positions);
   const auto expected = entry.at("expected").elements("expected");
   ASSERT_EQ(expected.size(), input.ids.size());
-  Workspace workspace;
   std::vector<float> mean(384);
   size_t compared = 0;
-  forward(*weights, batch, device->ops(), workspace, Mat(mean.data(), 1, 384),
+  forward(*weights, batch, workspace, mean,
           [&](std::string_view stage, ConstMat x) {
             if (stage != "layer 5") return;
             for (int64_t r = 0; r < x.rows; ++r, ++compared) {

@@ -194,25 +194,26 @@ TEST(Describe, TellsTheTableThePlanAndWhatIsIgnored) {
 
 TEST(Describe, ThePlanIsWhatALoadedModelTakes) {
   for (const char* name : {"xlmr-ce", "bert-ce", "xlmr-bi-mean"}) {
-    const fs::path model = fs::path(TAMIS_SOURCE_DIR) / "tests/fixtures/models" / name;
-    const ModelSpec spec = read_spec(model, {});
-    const auto device = make_device("cpu", {});
-    const auto weights = load_weights(spec, device->ops(), {});
-    const auto norm = [](const LayerNormWeights& w) { return w.gamma.size() + w.beta.size(); };
-    size_t floats = weights->embeddings.positions.size() + weights->embeddings.types.size() +
-                    norm(weights->embeddings.norm);
-    size_t bytes = 0;
-    for (const LayerWeights& layer : weights->layers) {
-      floats += norm(layer.attention_norm) + norm(layer.output_norm);
-      for (const auto* linear :
-           {&layer.query, &layer.key_value, &layer.attention_out, &layer.up, &layer.down}) {
-        bytes += (*linear)->bytes();
+    for (const char* device : {"cpu", "cpu,cpu", "ref", "sim:0"}) {
+      for (const char* dtype : {"f32", "f16"}) {
+        const fs::path directory = fs::path(TAMIS_SOURCE_DIR) / "tests/fixtures/models" / name;
+        LoadOptions options;
+        options.device = device;
+        options.dtype = dtype;
+        options.batch_tokens = 300;
+        const MemoryPlan plan = describe_model(directory, options).plan;
+        const Reranker loaded = Reranker::load(directory, options);
+        const std::string what = std::string(name) + " on " + device + " in " + dtype;
+        EXPECT_EQ(loaded.memory_plan().weight_bytes, plan.weight_bytes) << what;
+        size_t weights = 0, workspace = 0;
+        for (const Placement& p : loaded.placement()) {
+          if (!p.shares_weights) weights += p.weight_bytes;
+          workspace += p.workspace_bytes;
+        }
+        EXPECT_EQ(weights, plan.weight_bytes) << what;
+        EXPECT_EQ(workspace, plan.workspace_bytes) << what;
       }
     }
-    for (const auto* linear : {&weights->head_dense, &weights->head_out}) {
-      if (*linear) bytes += (*linear)->bytes();
-    }
-    EXPECT_EQ(describe_model(model).plan.weight_bytes, bytes + floats * sizeof(float)) << name;
   }
 }
 

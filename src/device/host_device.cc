@@ -1,0 +1,69 @@
+#include "device/host_device.h"
+
+#include <cstring>
+
+#include "base/byte_size.h"
+#include "base/fail.h"
+
+namespace tamis {
+namespace {
+
+class DoneEvent : public Event {
+ public:
+  void synchronize(std::chrono::milliseconds) override {}
+};
+
+// Linux grants more memory than there is and kills the process when it is used. Larger requests
+// than this are held against what is really free.
+constexpr size_t kCheckedBytes = size_t{64} << 20;
+
+}  // namespace
+
+MemoryInfo HostDevice::memory() const {
+  const HostMemory memory = host_.memory();
+  return {memory.total_bytes, memory.free_bytes};
+}
+
+bool HostDevice::owns(const void* p, size_t bytes) const {
+  const auto* begin = static_cast<const std::byte*>(p);
+  const std::lock_guard lock(mutex_);
+  auto it = allocations_.upper_bound(begin);
+  if (it == allocations_.begin()) return false;
+  --it;
+  const auto offset = static_cast<size_t>(begin - it->first);
+  return offset <= it->second && bytes <= it->second - offset;
+}
+
+std::byte* HostDevice::allocate_bytes(size_t bytes) {
+  if (bytes >= kCheckedBytes) {
+    const MemoryInfo now = memory();
+    if (now.total_bytes > 0 && bytes > now.free_bytes) {
+      fail(ErrorCode::kResourceExhausted, "{}: {} needed, {} of {} are free", info_.name,
+           format_bytes(bytes), format_bytes(now.free_bytes), format_bytes(now.total_bytes));
+    }
+  }
+  std::byte* data = allocate_host(bytes);
+  const std::lock_guard lock(mutex_);
+  allocations_.emplace(data, bytes);
+  return data;
+}
+
+void HostDevice::free_bytes(std::byte* data, size_t) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    allocations_.erase(data);
+  }
+  free_host(data);
+}
+
+void HostStream::upload(void* device, const void* host, size_t bytes) {
+  if (bytes > 0) std::memcpy(device, host, bytes);
+}
+
+void HostStream::download(void* host, const void* device, size_t bytes) {
+  if (bytes > 0) std::memcpy(host, device, bytes);
+}
+
+std::unique_ptr<Event> HostStream::record() { return std::make_unique<DoneEvent>(); }
+
+}  // namespace tamis

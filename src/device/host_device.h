@@ -1,0 +1,50 @@
+#pragma once
+
+// What devices share whose memory is the host's: plain allocations, and streams that do their work
+// at once.
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "base/host.h"
+#include "device/device.h"
+
+namespace tamis {
+
+class HostDevice : public Device {
+ public:
+  HostDevice(DeviceInfo info, const HostProbe& host) : info_(std::move(info)), host_(host) {}
+  const DeviceInfo& info() const override { return info_; }
+  MemoryInfo memory() const override;
+  bool owns(const void* p, size_t bytes) const override;
+
+ protected:
+  std::byte* allocate_bytes(size_t bytes) override;
+  void free_bytes(std::byte* data, size_t bytes) noexcept override;
+  const HostProbe& host() const { return host_; }
+
+ private:
+  DeviceInfo info_;
+  HostProbe host_;
+  mutable std::mutex mutex_;
+  std::map<const std::byte*, size_t> allocations_;
+};
+
+/// A stream whose work is done when the call returns.
+class HostStream : public Stream {
+ public:
+  explicit HostStream(std::unique_ptr<Ops> ops) : ops_(std::move(ops)) {}
+  Ops& ops() override { return *ops_; }
+  void upload(void* device, const void* host, size_t bytes) override;
+  void download(void* host, const void* device, size_t bytes) override;
+  std::unique_ptr<Event> record() override;
+  void wait(const Event&) override {}
+  void synchronize(std::chrono::milliseconds) override {}
+
+ private:
+  std::unique_ptr<Ops> ops_;
+};
+
+}  // namespace tamis

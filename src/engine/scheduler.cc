@@ -1,0 +1,191 @@
+#include "engine/scheduler.h"
+
+#include <numeric>
+#include <system_error>
+#include <utility>
+
+#include "base/fail.h"
+#include "base/host.h"
+#include "engine/scheduler_state.h"
+
+namespace tamis {
+
+Scheduler::Scheduler(LogSink log) : log_(std::move(log)) {}
+
+Scheduler::~Scheduler() {
+  const auto all = replicas();
+  remove(all, false);
+  clear_retired();
+}
+
+std::vector<float> Scheduler::run(std::span<const SequenceView> sequences, size_t width,
+                                  const PositionRule& rule, const RunOptions& options) {
+  if (sequences.empty()) return {};
+  auto job = std::make_shared<Job>();
+  job->sequences = sequences;
+  job->width = width;
+  job->rule = rule;
+  job->batch_tokens = options.batch_tokens;
+  job->only = options.only;
+  job->results.resize(sequences.size() * width);
+  job->order.resize(sequences.size());
+  std::iota(job->order.begin(), job->order.end(), size_t{0});
+  std::stable_sort(job->order.begin(), job->order.end(), [&](size_t a, size_t b) {
+    return sequences[a].ids.size() > sequences[b].ids.size();
+  });
+  for (const SequenceView& s : sequences) job->open_tokens += s.ids.size();
+  job->unfinished = sequences.size();
+
+  std::unique_lock lock(mutex_);
+  jobs_.push_back(job);
+  fail_stranded();
+  work_.notify_all();
+  size_t told = job->unfinished;
+  while (!job->over()) {
+    job->changed.wait(lock);
+    if (!options.progress || job->error || told == job->unfinished) continue;
+    told = job->unfinished;
+    lock.unlock();
+    std::exception_ptr thrown;
+    try {
+      options.progress(sequences.size() - told, sequences.size());
+    } catch (...) {
+      thrown = std::current_exception();  // how a caller cancels
+    }
+    lock.lock();
+    if (thrown) fail_job(*job, thrown);
+  }
+  jobs_.remove(job);
+  lock.unlock();
+  if (job->error) std::rethrow_exception(job->error);
+  return std::move(job->results);
+}
+
+void Scheduler::add(std::shared_ptr<Replica> replica) {
+  auto worker = std::make_unique<Worker>();
+  worker->replica = std::move(replica);
+  const std::lock_guard lock(mutex_);
+  worker->id = next_id_++;
+  Worker& w = *workers_.emplace_back(std::move(worker));
+  try {
+    w.thread = std::thread([this, &w] { work(w); });
+  } catch (const std::system_error& e) {
+    workers_.pop_back();
+    fail(ErrorCode::kResourceExhausted, "cannot start the thread of a replica: {}", e.what());
+  }
+}
+
+void Scheduler::work(Worker& w) {
+  pin_this_thread(w.replica->cores());
+  std::unique_lock lock(mutex_);
+  while (!w.leaving && !w.retired) {
+    std::shared_ptr<Job> job;
+    Slice slice;
+    work_.wait(lock, [&] { return w.leaving || w.trim_asked || take(w, job, slice); });
+    if (job) {
+      run_slice(w, job, std::move(slice), lock);
+    } else if (w.trim_asked) {
+      w.trimmed_bytes = w.replica->trim();
+      w.trim_asked = false;
+      changed_.notify_all();
+    }
+  }
+  std::shared_ptr<Replica> replica = std::move(w.replica);
+  lock.unlock();
+  replica.reset();  // its memory is free before anybody is told
+  lock.lock();
+  w.gone = true;
+  w.trim_asked = false;
+  changed_.notify_all();
+}
+
+void Scheduler::remove(std::span<const std::shared_ptr<Replica>> replicas, bool moving) {
+  std::vector<Worker*> leaving;
+  std::unique_lock lock(mutex_);
+  moving_ = moving;
+  for (const auto& worker : workers_) {
+    if (worker->retired || worker->leaving) continue;
+    if (std::find(replicas.begin(), replicas.end(), worker->replica) == replicas.end()) continue;
+    worker->leaving = true;
+    leaving.push_back(worker.get());
+  }
+  fail_stranded();
+  work_.notify_all();
+  changed_.wait(lock, [&] {
+    return std::all_of(leaving.begin(), leaving.end(), [](const Worker* w) { return w->gone; });
+  });
+  std::list<std::unique_ptr<Worker>> gone;
+  for (auto it = workers_.begin(); it != workers_.end();) {
+    const auto here = it++;
+    if ((*here)->leaving && (*here)->gone) gone.splice(gone.end(), workers_, here);
+  }
+  lock.unlock();
+  for (const auto& worker : gone) worker->thread.join();
+}
+
+void Scheduler::end_move() {
+  const std::lock_guard lock(mutex_);
+  moving_ = false;
+  fail_stranded();
+}
+
+std::vector<std::shared_ptr<Replica>> Scheduler::replicas() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<Replica>> out;
+  for (const auto& worker : workers_) {
+    if (worker->in_service()) out.push_back(worker->replica);
+  }
+  return out;
+}
+
+std::vector<Placement> Scheduler::placement() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Placement> out;
+  std::vector<const ModelWeights*> weights;
+  for (const auto& worker : workers_) {
+    if (!worker->in_service()) continue;
+    Placement p = worker->replica->placement();
+    const ModelWeights* own = &worker->replica->weights();
+    p.shares_weights = std::find(weights.begin(), weights.end(), own) != weights.end();
+    weights.push_back(own);
+    if (worker->budget > 0) p.batch_tokens = std::min(p.batch_tokens, worker->budget);
+    p.batches = worker->batches;
+    p.tokens = worker->tokens;
+    p.busy_ms = worker->busy_ms;
+    p.out_of_memory = worker->out_of_memory;
+    out.push_back(std::move(p));
+  }
+  out.insert(out.end(), retired_.begin(), retired_.end());
+  return out;
+}
+
+void Scheduler::clear_retired() {
+  std::list<std::unique_ptr<Worker>> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    retired_.clear();
+    for (auto it = workers_.begin(); it != workers_.end();) {
+      const auto here = it++;
+      if ((*here)->retired) gone.splice(gone.end(), workers_, here);
+    }
+  }
+  for (const auto& worker : gone) worker->thread.join();
+}
+
+size_t Scheduler::trim() {
+  std::unique_lock lock(mutex_);
+  for (const auto& worker : workers_) {
+    worker->trimmed_bytes = 0;
+    worker->trim_asked = worker->in_service();
+  }
+  work_.notify_all();
+  changed_.wait(lock, [&] {
+    return std::none_of(workers_.begin(), workers_.end(),
+                        [](const auto& worker) { return worker->trim_asked; });
+  });
+  size_t bytes = 0;
+  for (const auto& worker : workers_) bytes += worker->trimmed_bytes;
+  return bytes;
+}
+
+}  // namespace tamis
