@@ -65,7 +65,7 @@ std::shared_ptr<Device> DeviceSet::open(const DeviceName& name, const std::strin
 
 std::shared_ptr<Device> DeviceSet::make(const DeviceName& name, const std::string& isa) {
   if (name.kind == "ref") return make_ref_device(host_);
-  if (name.kind == "cpu" && name.index < 0) return make_cpu_device({"cpu", {}, false, isa}, host_);
+  if (name.kind == "cpu" && name.index < 0) return make_cpu_device({"cpu", {}, -1, isa}, host_);
   if (name.kind == "cpu") {
     std::vector<std::string> nodes;
     for (const NumaNode& node : host_.numa_nodes()) {
@@ -76,7 +76,7 @@ std::shared_ptr<Device> DeviceSet::make(const DeviceName& name, const std::strin
         fail(ErrorCode::kUnavailable, "{}: this process may use none of the node's cores",
              name.text());
       }
-      return make_cpu_device({name.text(), cores, true, isa}, host_);
+      return make_cpu_device({name.text(), cores, node.id, isa}, host_);
     }
     fail(ErrorCode::kInvalidArgument, "no device \"{}\"; NUMA nodes here: {}", name.text(),
          fmt::join(nodes, ", "));
@@ -85,7 +85,7 @@ std::shared_ptr<Device> DeviceSet::make(const DeviceName& name, const std::strin
     std::shared_ptr<SimState>& state = sims_[name.index];
     if (!state) state = std::make_shared<SimState>();
     // A device of its own, so that nobody who lists the cpu finds it in use.
-    return make_sim_device(name.text(), state, make_cpu_device({"cpu", {}, false, isa}, host_));
+    return make_sim_device(name.text(), state, make_cpu_device({"cpu", {}, -1, isa}, host_));
   }
   fail(ErrorCode::kUnimplemented, "no device \"{}\": {}", name.text(), kNoCuda);
 }

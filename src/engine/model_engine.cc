@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <future>
 
 #include "base/fail.h"
+#include "base/host.h"
 
 namespace tamis {
 namespace {
@@ -88,7 +90,12 @@ ModelEngine::Replicas ModelEngine::build(const PlacementPlan& plan,
     const auto money = account(*planned.device, options);
     Workspace workspace(planned.device, planned.stream, money,
                         std::chrono::milliseconds(options.timeout_ms));
-    auto placed = weights(planned.device, workspace.stream(), options);
+    // Linux puts a page where it is first touched: on the node whose cores will read it.
+    auto placing = std::async(std::launch::async, [&] {
+      pin_this_thread(planned.stream.cores);
+      return weights(planned.device, workspace.stream(), options);
+    });
+    auto placed = placing.get();
     out.push_back(std::make_shared<Replica>(std::move(placed), planned.device,
                                             std::move(workspace), planned.stream,
                                             planned.batch_tokens));

@@ -10,14 +10,15 @@
 namespace tamis {
 namespace {
 
-/// Splits a cpu's cores among the replicas that name the same one: cores and threads of each.
+/// Cores and threads of one of the replicas that name the same cpu: they split what there is. One
+/// alone is not held to cores, unless it has a NUMA node to stay on.
 StreamOptions cpu_share(const Device& device, int threads, size_t index, size_t replicas) {
   StreamOptions out;
   const std::vector<int>& all = device.info().cores;
   const size_t usable = std::min(all.size(), static_cast<size_t>(usable_cores()));
   const size_t wanted = threads > 0 ? static_cast<size_t>(threads) : usable;
   out.threads = static_cast<int>(std::max<size_t>(1, wanted / replicas));
-  if (replicas == 1) return out;
+  if (replicas == 1 && !device.info().pinned) return out;
   const size_t begin = index * all.size() / replicas, end = (index + 1) * all.size() / replicas;
   for (size_t i = begin; i < std::max(end, begin + 1); ++i) {
     out.cores.push_back(all[std::min(i, all.size() - 1)]);

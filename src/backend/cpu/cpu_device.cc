@@ -41,8 +41,17 @@ class CpuStream : public HostStream {
 
 class CpuDevice : public HostDevice {
  public:
-  CpuDevice(DeviceInfo info, const kernels::KernelTable& table, bool pinned, const HostProbe& host)
-      : HostDevice(std::move(info), host), table_(table), pinned_(pinned) {}
+  CpuDevice(DeviceInfo info, const kernels::KernelTable& table, int node, const HostProbe& host)
+      : HostDevice(std::move(info), host), table_(table), node_(node) {}
+
+  MemoryInfo memory() const override {
+    MemoryInfo all = HostDevice::memory();
+    for (const NumaNode& node : host().numa_nodes()) {
+      if (node.id != node_ || node.total_bytes == 0) continue;
+      all = {std::min(all.total_bytes, node.total_bytes), std::min(all.free_bytes, node.free_bytes)};
+    }
+    return all;
+  }
 
   std::shared_ptr<Stream> make_stream(const StreamOptions& options) override {
     return std::make_shared<CpuStream>(table_, pool(options));
@@ -68,7 +77,7 @@ class CpuDevice : public HostDevice {
 
   std::shared_ptr<ThreadPool> pool(const StreamOptions& options) {
     const std::vector<int> cores =
-        options.cores.empty() && pinned_ ? info().cores : options.cores;
+        options.cores.empty() && info().pinned ? info().cores : options.cores;
     const std::lock_guard lock(mutex_);
     std::weak_ptr<ThreadPool>& known = pools_[{threads(options), cores}];
     auto pool = known.lock();
@@ -77,7 +86,7 @@ class CpuDevice : public HostDevice {
   }
 
   const kernels::KernelTable& table_;
-  bool pinned_;
+  int node_;
   std::mutex mutex_;
   std::map<std::pair<int, std::vector<int>>, std::weak_ptr<ThreadPool>> pools_;
 };
@@ -94,11 +103,12 @@ std::shared_ptr<Device> make_cpu_device(const CpuDeviceOptions& options, const H
   info.description =
       fmt::format("{}, {} cores, {}", host.cpu_model(), info.cores.size(), info.isa);
   info.host_memory = true;
+  info.pinned = options.node >= 0;
   // Activations of 1,024 tokens are 25 MB for XLM-R-large, what a server CPU's caches hold, and
   // each weight is read once for 48 rows of them. Chosen by that reckoning, not tuned.
   info.batch_tokens = 1024;
   info.least_tokens = 128;
-  return std::make_shared<CpuDevice>(std::move(info), table, options.pinned, host);
+  return std::make_shared<CpuDevice>(std::move(info), table, options.node, host);
 }
 
 std::vector<std::string> cpu_isas() {

@@ -12,7 +12,7 @@ namespace tamis {
 struct CpuDeviceOptions {
   std::string name = "cpu";
   std::vector<int> cores;  ///< those that it may use; empty = all of this process
-  bool pinned = false;     ///< its threads stay on `cores` even where a stream names none
+  int node = -1;           ///< the NUMA node whose cores and memory it is; -1 = the machine
   std::string isa;         ///< "" = best
 };
 

@@ -126,15 +126,15 @@ void SimQueue::run_until(Lock& lock, const std::function<bool()>& reached, const
   }
 }
 
-void SimQueue::sleep_until(Lock& lock, Clock::time_point until, const Wait& wait) const {
-  lock.unlock();
+void SimQueue::sleep_until(Lock& lock, Clock::time_point until, const Wait& wait) {
   for (Clock::time_point now = Clock::now(); now < until; now = Clock::now()) {
-    state_->require_alive(device_);
+    require_alive();
     if (now >= wait.deadline) fail_timeout(wait);
     if (state_->hangs()) until = std::max(until, now + 2 * kSlice);
+    lock.unlock();
     std::this_thread::sleep_until(std::min({until, wait.deadline, now + kSlice}));
+    lock.lock();
   }
-  lock.lock();
 }
 
 void SimQueue::fail_timeout(const Wait& wait) const {
@@ -210,15 +210,18 @@ void SimQueue::run(Lock& lock, SimLane& lane, const SimLane::Command& command) {
   }
 }
 
-// A device that has failed has lost all work: each stream that had any learns it, even if the
-// device is well again by then.
+// A device that has failed has lost all work and is idle when it recovers; each stream that had any
+// work learns it, even if that is later.
 void SimQueue::require_alive() {
   try {
     state_->require_alive(device_);
   } catch (const Error& error) {
+    busy_until_ = {};
     for (const auto& lane : lanes_) {
+      lane->done_at = {};
       if (lane->commands.empty()) continue;
-      lane->error = std::make_exception_ptr(error);
+      // A text of its own: another thread will read it.
+      lane->error = std::make_exception_ptr(Error(error.code(), std::string(error.what())));
       lane->error_number = lane->commands.front().number;
       drop(*lane);
     }
@@ -236,9 +239,8 @@ void SimQueue::drop(SimLane& lane) {
   lane.commands.clear();
 }
 
-// Nothing of the lane is left and nothing runs.
+// Afterwards nothing of the lane is left and nothing runs.
 void SimQueue::settle(Lock& lock, SimLane& lane) {
-  if (!lock.owns_lock()) lock.lock();
   drop(lane);
   changed_.wait(lock, [&] { return !lane.running; });
   drop(lane);

@@ -77,7 +77,7 @@ class SimQueue {
   void finish(Lock& lock, SimLane& lane, const std::function<bool()>& reached,
               const std::function<Clock::time_point()>& end, std::chrono::milliseconds timeout);
   void run_until(Lock& lock, const std::function<bool()>& reached, const Wait& wait);
-  void sleep_until(Lock& lock, Clock::time_point until, const Wait& wait) const;
+  void sleep_until(Lock& lock, Clock::time_point until, const Wait& wait);
   [[noreturn]] void fail_timeout(const Wait& wait) const;
   std::shared_ptr<SimLane> choose();
   void reseed();
