@@ -31,23 +31,24 @@ PackedBatch pack(std::span<const SequenceView> sequences, std::span<const size_t
   return batch;
 }
 
-std::vector<std::vector<size_t>> plan_batches(std::span<const size_t> lengths,
-                                              size_t token_budget) {
-  std::vector<size_t> order(lengths.size());
+std::vector<size_t> longest_first(std::span<const SequenceView> sequences) {
+  std::vector<size_t> order(sequences.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return lengths[a] > lengths[b]; });
-  std::vector<std::vector<size_t>> batches;
-  size_t used = 0;
-  for (size_t index : order) {
-    if (batches.empty() || used + lengths[index] > token_budget) {
-      batches.emplace_back();
-      used = 0;
-    }
-    batches.back().push_back(index);
-    used += lengths[index];
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return sequences[a].ids.size() > sequences[b].ids.size();
+  });
+  return order;
+}
+
+size_t leading_batch(std::span<const SequenceView> sequences, std::span<const size_t> tickets,
+                     size_t token_budget) {
+  size_t count = 0, tokens = 0;
+  while (count < tickets.size()) {
+    tokens += sequences[tickets[count]].ids.size();
+    if (count > 0 && tokens > token_budget) break;
+    ++count;
   }
-  return batches;
+  return count;
 }
 
 }  // namespace tamis

@@ -37,8 +37,12 @@ struct PackedBatch {
 PackedBatch pack(std::span<const SequenceView> sequences, std::span<const size_t> tickets,
                  const PositionRule& rule);
 
-/// Cuts sequences of these lengths into batches of at most token_budget tokens, longest first; a
-/// longer sequence gets a batch of its own. Every index appears exactly once.
-std::vector<std::vector<size_t>> plan_batches(std::span<const size_t> lengths, size_t token_budget);
+/// Tickets of all sequences, longest first, ties by index.
+std::vector<size_t> longest_first(std::span<const SequenceView> sequences);
+
+/// How many of the leading tickets make one batch of at most token_budget tokens; at least one, for
+/// a longer sequence runs alone. Expects at least one ticket.
+size_t leading_batch(std::span<const SequenceView> sequences, std::span<const size_t> tickets,
+                     size_t token_budget);
 
 }  // namespace tamis

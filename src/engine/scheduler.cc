@@ -1,6 +1,5 @@
 #include "engine/scheduler.h"
 
-#include <numeric>
 #include <system_error>
 #include <utility>
 
@@ -28,11 +27,7 @@ std::vector<float> Scheduler::run(std::span<const SequenceView> sequences, size_
   job->batch_tokens = options.batch_tokens;
   job->only = options.only;
   job->results.resize(sequences.size() * width);
-  job->order.resize(sequences.size());
-  std::iota(job->order.begin(), job->order.end(), size_t{0});
-  std::stable_sort(job->order.begin(), job->order.end(), [&](size_t a, size_t b) {
-    return sequences[a].ids.size() > sequences[b].ids.size();
-  });
+  job->order = longest_first(sequences);
   for (const SequenceView& s : sequences) job->open_tokens += s.ids.size();
   job->unfinished = sequences.size();
 

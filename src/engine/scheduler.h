@@ -73,6 +73,7 @@ class Scheduler {
 
   void work(Worker& worker);
   bool take(Worker& worker, std::shared_ptr<Job>& job, Slice& slice);
+  static Slice cut(const Job& job, std::span<const size_t> tickets, size_t budget);
   bool cut_returned(Worker& worker, Job& job, Slice& slice);
   bool cut_new(Worker& worker, Job& job, Slice& slice);
   size_t budget(const Worker& worker, const Job& job) const;

@@ -44,23 +44,22 @@ size_t Scheduler::budget(const Worker& w, const Job& job) const {
   return std::min(most, std::max(share, w.replica->device().info().least_tokens));
 }
 
+Scheduler::Slice Scheduler::cut(const Job& job, std::span<const size_t> tickets, size_t budget) {
+  Slice out;
+  const auto leading = tickets.first(leading_batch(job.sequences, tickets, budget));
+  out.tickets.assign(leading.begin(), leading.end());
+  for (size_t ticket : leading) out.tokens += job.sequences[ticket].ids.size();
+  return out;
+}
+
 bool Scheduler::cut_returned(Worker& w, Job& job, Slice& slice) {
   const auto it = std::find_if(job.returned.begin(), job.returned.end(),
                                [&](const Slice& s) { return !w.failed(s); });
   if (it == job.returned.end()) return false;
-  const size_t most = budget(w, job);
-  size_t n = 0;
-  slice.tokens = 0;
-  while (n < it->tickets.size()) {
-    const size_t length = job.sequences[it->tickets[n]].ids.size();
-    if (n > 0 && slice.tokens + length > most) break;
-    slice.tokens += length;
-    ++n;
-  }
-  const auto end = it->tickets.begin() + static_cast<std::ptrdiff_t>(n);
-  slice.tickets.assign(it->tickets.begin(), end);
+  slice = cut(job, it->tickets, budget(w, job));
   slice.failed_on = it->failed_on;
-  it->tickets.erase(it->tickets.begin(), end);
+  it->tickets.erase(it->tickets.begin(),
+                    it->tickets.begin() + static_cast<std::ptrdiff_t>(slice.tickets.size()));
   it->tokens -= slice.tokens;
   if (it->tickets.empty()) job.returned.erase(it);
   return true;
@@ -68,16 +67,8 @@ bool Scheduler::cut_returned(Worker& w, Job& job, Slice& slice) {
 
 bool Scheduler::cut_new(Worker& w, Job& job, Slice& slice) {
   if (job.next == job.order.size()) return false;
-  const size_t most = budget(w, job);
-  slice = Slice();
-  while (job.next < job.order.size()) {
-    const size_t ticket = job.order[job.next];
-    const size_t length = job.sequences[ticket].ids.size();
-    if (!slice.tickets.empty() && slice.tokens + length > most) break;
-    slice.tickets.push_back(ticket);
-    slice.tokens += length;
-    ++job.next;
-  }
+  slice = cut(job, std::span(job.order).subspan(job.next), budget(w, job));
+  job.next += slice.tickets.size();
   return true;
 }
 

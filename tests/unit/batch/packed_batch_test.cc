@@ -2,9 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <random>
-
 namespace tamis {
 namespace {
 
@@ -30,42 +27,32 @@ TEST(Pack, RobertaCountsPositionsAfterThePaddingIdAndSkipsIt) {
   EXPECT_EQ(batch.positions, (Ids{2, 3, 1, 4, 5}));
 }
 
-TEST(PlanBatches, LongestFirstWithinTheBudget) {
-  const std::vector<size_t> lengths{10, 50, 20, 50};
-  const auto batches = plan_batches(lengths, 70);
-  ASSERT_EQ(batches.size(), 3u);
-  EXPECT_EQ(batches[0], (std::vector<size_t>{1}));
-  EXPECT_EQ(batches[1], (std::vector<size_t>{3, 2}));
-  EXPECT_EQ(batches[2], (std::vector<size_t>{0}));
+/// Sequences of these lengths.
+std::vector<SequenceView> of_lengths(const std::vector<size_t>& lengths) {
+  static const Ids ids(3000, 7);
+  std::vector<SequenceView> out;
+  for (size_t length : lengths) out.push_back({std::span(ids).first(length), {}});
+  return out;
 }
 
-TEST(PlanBatches, ASequenceBeyondTheBudgetRunsAlone) {
-  const auto batches = plan_batches(std::vector<size_t>{5, 900, 5}, 100);
-  ASSERT_EQ(batches.size(), 2u);
-  EXPECT_EQ(batches[0], (std::vector<size_t>{1}));
-  EXPECT_EQ(batches[1], (std::vector<size_t>{0, 2}));
+TEST(LongestFirst, SortsByLengthAndKeepsTheOrderOfEqualOnes) {
+  EXPECT_EQ(longest_first(of_lengths({10, 50, 20, 50})), (std::vector<size_t>{1, 3, 2, 0}));
+  EXPECT_TRUE(longest_first({}).empty());
 }
 
-TEST(PlanBatches, NothingGivesNothing) { EXPECT_TRUE(plan_batches({}, 10).empty()); }
+TEST(LeadingBatch, TakesWhatFitsTheBudget) {
+  const auto sequences = of_lengths({10, 50, 20, 50});
+  const std::vector<size_t> tickets{1, 3, 2, 0};
+  EXPECT_EQ(leading_batch(sequences, tickets, 99), 1u);
+  EXPECT_EQ(leading_batch(sequences, tickets, 100), 2u);
+  EXPECT_EQ(leading_batch(sequences, tickets, 119), 2u);
+  EXPECT_EQ(leading_batch(sequences, tickets, 130), 4u);
+}
 
-TEST(PlanBatches, EveryIndexExactlyOnceForRandomLengths) {
-  std::mt19937 random(3);
-  for (int round = 0; round < 200; ++round) {
-    std::vector<size_t> lengths(random() % 60);
-    for (size_t& length : lengths) length = 1 + random() % 600;
-    const size_t budget = 1 + random() % 2000;
-    std::vector<int> seen(lengths.size(), 0);
-    for (const auto& batch : plan_batches(lengths, budget)) {
-      size_t tokens = 0;
-      for (size_t index : batch) {
-        ++seen[index];
-        tokens += lengths[index];
-      }
-      EXPECT_TRUE(tokens <= budget || batch.size() == 1);
-      EXPECT_FALSE(batch.empty());
-    }
-    EXPECT_TRUE(std::all_of(seen.begin(), seen.end(), [](int n) { return n == 1; }));
-  }
+TEST(LeadingBatch, ASequenceBeyondTheBudgetRunsAlone) {
+  const auto sequences = of_lengths({900, 5, 5});
+  EXPECT_EQ(leading_batch(sequences, std::vector<size_t>{0, 1, 2}, 100), 1u);
+  EXPECT_EQ(leading_batch(sequences, std::vector<size_t>{1, 2}, 1), 1u);
 }
 
 }  // namespace
