@@ -8,6 +8,7 @@
 #define TAMIS_KERNELS_GEMM_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -25,19 +26,32 @@ using FloatVec = hn::Vec<FloatTag>;
 // A tile is kMr rows of two vectors: 12 accumulators of 16 registers (AVX2, SSE4), 24 of 32
 // (AVX-512). Two vectors a row let one broadcast of A feed two multiplications.
 constexpr int kMr = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
+constexpr size_t kCacheLine = 64;
 HWY_INLINE int64_t panel_width() { return 2 * static_cast<int64_t>(hn::Lanes(FloatTag())); }
 
+// Weights come from L3 or from memory, and the hardware fetches them too late: it stops at pages,
+// and the twelve rows of A are streams to it as well. So a tile asks for what is used later.
+struct Ahead {
+  const std::byte* next;
+  int64_t step;  ///< bytes to go on for each k
+};
+
 /// acc[r] += A[r, 0..k) * B[0..k, two vectors]; B rows are panel_width() apart.
-template <int kRows>
+template <int kRows, bool kFetch = false>
 HWY_INLINE void multiply_tile(int64_t k, const float* HWY_RESTRICT a, int64_t lda,
                               const float* HWY_RESTRICT b, FloatVec (&lo)[kRows],
-                              FloatVec (&hi)[kRows]) {
+                              FloatVec (&hi)[kRows], Ahead ahead = {nullptr, 0}) {
   const FloatTag d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t i = 0; i < k; ++i) {
     const FloatVec b_lo = hn::LoadU(d, b);
     const FloatVec b_hi = hn::LoadU(d, b + lanes);
     b += 2 * lanes;
+    if constexpr (kFetch) {
+      hwy::Prefetch(ahead.next);
+      if (lanes * sizeof(float) >= kCacheLine) hwy::Prefetch(ahead.next + kCacheLine);
+      ahead.next += ahead.step;
+    }
     HWY_UNROLL(12)
     for (int r = 0; r < kRows; ++r) {
       const FloatVec a_r = hn::Set(d, a[r * lda + i]);
@@ -73,7 +87,7 @@ struct Pass {
 
 template <int kRows>
 HWY_INLINE void gemm_tile(const GemmArgs& g, Pass pass, int64_t depth, const float* a, int64_t lda,
-                          const float* b, int64_t col, float* c) {
+                          const float* b, Ahead ahead, int64_t col, float* c) {
   const FloatTag d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   FloatVec lo[kRows], hi[kRows];
@@ -93,7 +107,8 @@ HWY_INLINE void gemm_tile(const GemmArgs& g, Pass pass, int64_t depth, const flo
       hi[r] = hn::LoadU(d, from + lanes);
     }
   }
-  multiply_tile<kRows>(depth, a, lda, b, lo, hi);
+  // With fewer rows memory is the limit, and asking twice costs more than it brings.
+  multiply_tile<kRows, (kRows >= kMr / 2)>(depth, a, lda, b, lo, hi, ahead);
   const FloatVec bias_lo = hn::LoadU(d, g.bias + col);
   const FloatVec bias_hi = hn::LoadU(d, g.bias + col + lanes);
   HWY_UNROLL(12)
@@ -111,12 +126,13 @@ HWY_INLINE void gemm_tile(const GemmArgs& g, Pass pass, int64_t depth, const flo
   }
 }
 
-// Depth of one pass over k, and rows of a block: kBlockRows x kDepth floats of A (192 KiB) and one
-// panel slice (64 KiB) stay in L2 together. Tuned on an AMD EPYC Zen 3 (512 KiB of L2, AVX2, peak
-// 103 GFLOP/s) over depth 256, 384, 512, 1024 and 48 to 192 rows: 1024 x 48 won or tied on each of
-// the shapes of XLM-R-large at 16 to 512 rows (83-97 % of peak from 64 rows on).
+// Depth of one pass over k, and rows of a block: kBlockRows x kDepth floats of A and the slices of
+// two panels, one at work and one on its way, stay in L2 together: 192 + 2 x 64 KiB with AVX2,
+// where L2 may be 512 KiB, 384 + 2 x 128 KiB with AVX-512, where it has 1 MiB and more.
 constexpr int64_t kDepth = 1024;
-constexpr int64_t kBlockRows = 48;
+constexpr int64_t kBlockRows = 8 * kMr;
+// A block of one tile reads each weight once: it asks for those this many bytes further on.
+constexpr int64_t kNear = 4096;
 // Rows of the copied A lie this far apart, so that they do not share cache sets.
 constexpr int64_t kDepthStride = kDepth + 16;
 
@@ -145,18 +161,23 @@ HWY_INLINE size_t gemm_scratch(int64_t rows, int64_t) {
   return static_cast<size_t>(std::min(rows, kBlockRows) * kDepthStride + kDepth * panel_width());
 }
 
-/// The weights of one pass over a panel: where they lie if they are f32, else widened into `wide`,
-/// once for all rows of the block.
-HWY_INLINE const float* panel_slice(const GemmArgs& g, int64_t panel, int64_t k0, int64_t depth,
-                                    float* wide) {
-  const int64_t nr = panel_width();
-  const std::byte* from =
-      g.packed + (panel * g.k + k0) * nr * static_cast<int64_t>(size_of(g.dtype));
-  if (g.dtype == DType::kF32) return reinterpret_cast<const float*>(from);
-  to_f32(g.dtype, from, depth * nr, wide);
-  return wide;
+/// Where the weights of one pass over a panel are stored.
+HWY_INLINE const std::byte* stored_slice(const GemmArgs& g, int64_t panel, int64_t k0) {
+  return g.packed + (panel * g.k + k0) * panel_width() * static_cast<int64_t>(size_of(g.dtype));
 }
 
+/// What the tiles of a block ask for while they work on a slice: the slice that is used next,
+/// shared out among them, so that it is there when they are done. A single tile asks for what it
+/// reads itself, unless that was widened and so is there.
+HWY_INLINE Ahead plan_ahead(const GemmArgs& g, const std::byte* slice, const std::byte* next_slice,
+                            int64_t rows) {
+  const int64_t tiles = (rows + kMr - 1) / kMr;
+  const int64_t row_bytes = panel_width() * static_cast<int64_t>(size_of(g.dtype));
+  if (tiles == 1 && g.dtype == DType::kF32) return {slice + kNear, row_bytes};
+  return {next_slice, row_bytes / tiles};
+}
+
+/// `scratch` holds the block's rows of A, and weights of 16 bits widened, once for all its rows.
 HWY_NOINLINE void gemm(const GemmArgs& g, float* scratch) {
   const int64_t nr = panel_width();
   float* wide = scratch + std::min(g.rows, kBlockRows) * kDepthStride;
@@ -165,19 +186,25 @@ HWY_NOINLINE void gemm(const GemmArgs& g, float* scratch) {
     for (int64_t k0 = 0; k0 < g.k; k0 += kDepth) {
       const int64_t depth = std::min(kDepth, g.k - k0);
       const Pass pass{k0 == 0, k0 + depth == g.k};
+      const std::byte* after_pass = stored_slice(g, g.panel_begin, pass.last ? 0 : k0 + depth);
       for (int64_t r = 0; r < rows; ++r) {
         std::memcpy(scratch + r * kDepthStride, g.a + (row0 + r) * g.lda + k0,
                     static_cast<size_t>(depth) * sizeof(float));
       }
       for (int64_t p = g.panel_begin; p < g.panel_end; ++p) {
-        const float* b = panel_slice(g, p, k0, depth, wide);
+        const std::byte* slice = stored_slice(g, p, k0);
+        Ahead ahead = plan_ahead(
+            g, slice, p + 1 < g.panel_end ? stored_slice(g, p + 1, k0) : after_pass, rows);
+        if (g.dtype != DType::kF32) to_f32(g.dtype, slice, depth * nr, wide);
+        const float* b = g.dtype == DType::kF32 ? reinterpret_cast<const float*>(slice) : wide;
         for (int64_t r = 0; r < rows;) {
           const int64_t n = even_tile(rows - r);
           const float* a = scratch + r * kDepthStride;
           float* c = g.c + (row0 + r) * g.ldc + p * nr;
           with_rows(n, [&]<int kRows>() HWY_ATTR {
-            gemm_tile<kRows>(g, pass, depth, a, kDepthStride, b, p * nr, c);
+            gemm_tile<kRows>(g, pass, depth, a, kDepthStride, b, ahead, p * nr, c);
           });
+          ahead.next += ahead.step * depth;
           r += n;
         }
       }
