@@ -71,8 +71,7 @@ void queue_cost(const std::string& small) {
   const auto account = device->open_account("bench", MemoryAccount::no_limit);
   const std::chrono::seconds timeout(60);
   Workspace workspace(device, {1, {}}, account, timeout);
-  auto weights =
-      place_weights(model, *device, workspace.stream(), DType::kF32, account, timeout);
+  auto weights = place_weights(model, *device, workspace.stream(), DType::kF32, account, timeout);
   Replica replica(std::move(weights), device, std::move(workspace), {1, {}}, 1024);
   const std::vector<int32_t> ids = {5};
   const std::vector<SequenceView> sequences = {{ids, {}}};
@@ -123,8 +122,8 @@ void four_simulated(const std::string& small) {
   const std::string all = "sim:0,sim:1,sim:2,sim:3";
   const double one = sim_ms(small, "sim:0", {fast}, texts);
   const double four = sim_ms(small, all, {fast, fast, fast, fast}, texts);
-  row("four simulated devices", fmt::format("{:.2f} x one ({:.0f} and {:.0f} ms)", one / four, four, one),
-      ">= 3.7");
+  row("four simulated devices",
+      fmt::format("{:.2f} x one ({:.0f} and {:.0f} ms)", one / four, four, one), ">= 3.7");
   const double mixed = sim_ms(small, all, {fast, fast, fast, slow}, texts);
   const double possible = one / (3 + 1.0 / 3);
   // As FlagEmbedding does it: a quarter of the passages, by count, to each device.
@@ -135,9 +134,8 @@ void four_simulated(const std::string& small) {
   const double split = ms_of([&] {
     std::vector<std::thread> threads;
     for (size_t i = 0; i < 4; ++i) {
-      threads.emplace_back([&, i] {
-        apart[i]->rerank("q", std::span(texts.views).subspan(i * 500, 500));
-      });
+      threads.emplace_back(
+          [&, i] { apart[i]->rerank("q", std::span(texts.views).subspan(i * 500, 500)); });
     }
     for (auto& thread : threads) thread.join();
   });

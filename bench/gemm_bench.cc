@@ -60,12 +60,14 @@ class Ours {
       rows[static_cast<size_t>(r)].data = reinterpret_cast<const std::byte*>(p.w.data() + r * p.k);
     }
     for (int64_t i = 0; i < panels_; ++i) {
-      table.pack_panel(rows.data() + i * table.nr, p.k, packed_.data() + i * table.nr * p.k);
+      table.pack_panel(rows.data() + i * table.nr, p.k, tamis::DType::kF32,
+                       reinterpret_cast<std::byte*>(packed_.data() + i * table.nr * p.k));
     }
   }
   void run() {
-    table_.gemm({p_.a.data(), p_.k, p_.m, p_.k, packed_.data(), bias_.data(), p_.n, 0, panels_,
-                 tamis::Activation::kNone, c_.data(), p_.n},
+    table_.gemm({p_.a.data(), p_.k, p_.m, p_.k, reinterpret_cast<const std::byte*>(packed_.data()),
+                 tamis::DType::kF32, bias_.data(), p_.n, 0, panels_, tamis::Activation::kNone,
+                 c_.data(), p_.n},
                 scratch_.data());
   }
   const std::vector<float>& result() const { return c_; }

@@ -40,10 +40,10 @@ struct DeviceStatus {
   bool open = false;        ///< Tamis uses it; a device that nobody named is never opened
   size_t total_bytes = 0;
   size_t free_bytes = 0;
-  size_t used_bytes = 0;      ///< by Tamis in this process, all models
-  size_t reserved_bytes = 0;  ///< by Tamis in this process, as planned
-  size_t peak_bytes = 0;      ///< the most of used_bytes so far
-  size_t other_bytes = 0;     ///< everything else: other processes, other libraries
+  size_t used_bytes = 0;            ///< by Tamis in this process, all models
+  size_t reserved_bytes = 0;        ///< by Tamis in this process, as planned
+  size_t peak_bytes = 0;            ///< the most of used_bytes so far
+  size_t other_bytes = 0;           ///< everything else: other processes, other libraries
   double utilisation_percent = -1;  ///< how busy it is; -1 = unknown
   std::vector<ModelMemory> models;
   std::vector<DeviceProcess> processes;
@@ -110,25 +110,25 @@ struct Placement {
   int threads = 0;          ///< of a cpu; 0 elsewhere
   std::vector<int> cores;   ///< that its threads are pinned to; empty = not pinned
   size_t weight_bytes = 0;
-  size_t workspace_bytes = 0;  ///< now; grows with the largest batch, see Reranker::trim
-  size_t batch_tokens = 0;     ///< of a batch; less after the device ran out of memory
-  bool on_device = false;      ///< the device itself says that weights and workspace are its own
+  size_t workspace_bytes = 0;   ///< now; grows with the largest batch, see Reranker::trim
+  size_t batch_tokens = 0;      ///< of a batch; less after the device ran out of memory
+  bool on_device = false;       ///< the device itself says that weights and workspace are its own
   bool shares_weights = false;  ///< with another replica of this list
   bool retired = false;         ///< failed, and out of service
   std::string error;            ///< why it was retired
   uint64_t batches = 0;         ///< that it has run
   uint64_t tokens = 0;
-  double busy_ms = 0;           ///< that it has computed
-  uint64_t out_of_memory = 0;   ///< times that a batch had to be split
+  double busy_ms = 0;          ///< that it has computed
+  uint64_t out_of_memory = 0;  ///< times that a batch had to be split
 };
 
 /// What a move did.
 struct MoveReport {
-  std::string from;    ///< "cpu"; empty at load
-  std::string to;      ///< "sim:0,sim:1"
-  std::string reason;  ///< of "auto": what was chosen, and why
-  double load_ms = 0;  ///< to place the new replicas, while the old ones served where that fits
-  double pause_ms = 0; ///< during which no replica served
+  std::string from;     ///< "cpu"; empty at load
+  std::string to;       ///< "sim:0,sim:1"
+  std::string reason;   ///< of "auto": what was chosen, and why
+  double load_ms = 0;   ///< to place the new replicas, while the old ones served where that fits
+  double pause_ms = 0;  ///< during which no replica served
   size_t weight_bytes = 0;
 };
 

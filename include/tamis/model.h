@@ -48,15 +48,15 @@ struct MemoryPlan {
   size_t weight_bytes = 0;     ///< converted and packed weights
   size_t workspace_bytes = 0;  ///< activations, indices and scratch for batch_tokens
   size_t batch_tokens = 0;
-  size_t free_bytes = 0;   ///< of the device when it was described; 0 of a loaded model
+  size_t free_bytes = 0;  ///< of the device when it was described; 0 of a loaded model
   size_t total_bytes = 0;
 };
 
 struct ModelDescription {
   ModelInfo info;
   std::vector<TensorInfo> tensors;  ///< sorted by name
-  MemoryPlan plan;                ///< of the first device
-  std::vector<MemoryPlan> plans;  ///< of each
+  MemoryPlan plan;                  ///< of the first device
+  std::vector<MemoryPlan> plans;    ///< of each
 };
 
 /// Reads and checks a model directory without loading it. The plan is for batches of batch_tokens

@@ -113,8 +113,8 @@ std::vector<KnownDevice> DeviceSet::list_host() const {
   const CpuTimes now = host_.cpu_times();
   KnownDevice cpu;
   cpu.name = {"cpu", -1};
-  cpu.description = fmt::format("{}, {} cores, {}", host_.cpu_model(), host_.cores().size(),
-                                cpu_isas().front());
+  cpu.description =
+      fmt::format("{}, {} cores, {}", host_.cpu_model(), host_.cores().size(), cpu_isas().front());
   cpu.memory = {memory.limit_bytes, memory.free_bytes};
   cpu.utilisation_percent = utilisation_percent(last_times_, now);
   cpu.opened = opened(cpu.name);

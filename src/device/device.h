@@ -75,10 +75,10 @@ struct DeviceInfo {
   std::string isa;          ///< of a cpu: "avx512"
   /// Ops read and write host memory; the word table then stays in the mapped file.
   bool host_memory = false;
-  std::vector<int> cores;       ///< of a cpu: those that it may use
-  bool pinned = false;          ///< of a cpu: its threads stay on them (a NUMA node)
-  size_t batch_tokens = 1024;   ///< tokens of a batch that suit the device best
-  size_t least_tokens = 128;    ///< below which a batch is too small to use it well
+  std::vector<int> cores;      ///< of a cpu: those that it may use
+  bool pinned = false;         ///< of a cpu: its threads stay on them (a NUMA node)
+  size_t batch_tokens = 1024;  ///< tokens of a batch that suit the device best
+  size_t least_tokens = 128;   ///< below which a batch is too small to use it well
 };
 
 struct MemoryInfo {

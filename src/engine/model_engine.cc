@@ -29,8 +29,8 @@ std::vector<int32_t> made_up_ids(const ModelSpec& spec, size_t tokens) {
 
 }  // namespace
 
-ModelEngine::ModelEngine(std::shared_ptr<const HostModel> model,
-                         std::shared_ptr<DeviceSet> devices, LogSink log)
+ModelEngine::ModelEngine(std::shared_ptr<const HostModel> model, std::shared_ptr<DeviceSet> devices,
+                         LogSink log)
     : model_(std::move(model)), devices_(std::move(devices)), log_(log), scheduler_(log) {}
 
 ModelEngine::~ModelEngine() = default;
@@ -96,9 +96,8 @@ ModelEngine::Replicas ModelEngine::build(const PlacementPlan& plan,
       return weights(planned.device, workspace.stream(), options);
     });
     auto placed = placing.get();
-    out.push_back(std::make_shared<Replica>(std::move(placed), planned.device,
-                                            std::move(workspace), planned.stream,
-                                            planned.batch_tokens));
+    out.push_back(std::make_shared<Replica>(std::move(placed), planned.device, std::move(workspace),
+                                            planned.stream, planned.batch_tokens));
     try {
       out.back()->reserve(planned.batch_tokens);
     } catch (const Error& e) {
@@ -229,7 +228,8 @@ std::vector<WarmupResult> ModelEngine::warmup(const WarmupOptions& options) {
     const std::lock_guard lock(mutex_);
     for (auto [tokens, count] : seen_) shapes.push_back({count, std::min(tokens, longest)});
   }
-  if (shapes.empty()) shapes = {{1, std::min<size_t>(64, longest)}, {0, std::min<size_t>(128, longest)}};
+  if (shapes.empty())
+    shapes = {{1, std::min<size_t>(64, longest)}, {0, std::min<size_t>(128, longest)}};
   const auto start = Clock::now();
   std::vector<WarmupResult> out;
   for (const auto& replica : scheduler_.replicas()) {

@@ -45,8 +45,8 @@ class ModelEngine {
   using Replicas = std::vector<std::shared_ptr<Replica>>;
   Replicas build(const PlacementPlan& plan, const PlacementOptions& options);
   std::shared_ptr<MemoryAccount> account(Device& device, const PlacementOptions& options);
-  std::shared_ptr<const ModelWeights> weights(const std::shared_ptr<Device>& device,
-                                              Stream& stream, const PlacementOptions& options);
+  std::shared_ptr<const ModelWeights> weights(const std::shared_ptr<Device>& device, Stream& stream,
+                                              const PlacementOptions& options);
   void replace_beside(const PlacementPlan& plan, const PlacementOptions& options,
                       MoveReport& report);
   void replace_after(const PlacementPlan& plan, const PlacementOptions& options,

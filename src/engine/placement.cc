@@ -65,8 +65,8 @@ PlacementPlan plan_placement(const HostModel& model, DeviceSet& devices,
     replica.device = devices.open(names[i], options.isa);
     const DeviceInfo& info = replica.device->info();
     if (info.kind == "cpu") {
-      const auto before = std::count(names.begin(), names.begin() + static_cast<ptrdiff_t>(i),
-                                     names[i]);
+      const auto before =
+          std::count(names.begin(), names.begin() + static_cast<ptrdiff_t>(i), names[i]);
       const auto all = std::count(names.begin(), names.end(), names[i]);
       replica.stream = cpu_share(*replica.device, options.threads, static_cast<size_t>(before),
                                  static_cast<size_t>(all));
@@ -96,15 +96,13 @@ std::string what_would_fit(const HostModel& model, const PlannedDevice& plan,
                            const PlacementOptions& options, size_t available) {
   std::vector<std::string> ways;
   for (size_t tokens = plan.batch_tokens / 2; tokens >= 64; tokens /= 2) {
-    const size_t needed =
-        plan.weight_bytes + Workspace::bytes_for(model, *plan.device, {}, tokens);
+    const size_t needed = plan.weight_bytes + Workspace::bytes_for(model, *plan.device, {}, tokens);
     if (needed > available) continue;
     ways.push_back(fmt::format("batches of {} tokens ({})", tokens, format_bytes(needed)));
     break;
   }
   if (options.dtype == DType::kF32) {
-    const size_t needed =
-        weight_bytes(model, *plan.device, DType::kF16) + plan.workspace_bytes;
+    const size_t needed = weight_bytes(model, *plan.device, DType::kF16) + plan.workspace_bytes;
     if (needed <= available) {
       ways.push_back(fmt::format("dtype f16 or bf16 ({})", format_bytes(needed)));
     }
@@ -132,12 +130,13 @@ void check_fits(const HostModel& model, const PlannedDevice& plan, const Placeme
     }
   }
   if (plan.needed() <= available) return;
-  fail(ErrorCode::kResourceExhausted,
-       "{}: {} needed ({} weights in {}, {} workspace for batches of {} tokens), {} available ({}); "
-       "{}",
-       plan.device->info().name, format_bytes(plan.needed()), format_bytes(plan.weight_bytes),
-       dtype_text(options.dtype), format_bytes(plan.workspace_bytes), plan.batch_tokens,
-       format_bytes(available), of, what_would_fit(model, plan, options, available));
+  fail(
+      ErrorCode::kResourceExhausted,
+      "{}: {} needed ({} weights in {}, {} workspace for batches of {} tokens), {} available ({}); "
+      "{}",
+      plan.device->info().name, format_bytes(plan.needed()), format_bytes(plan.weight_bytes),
+      dtype_text(options.dtype), format_bytes(plan.workspace_bytes), plan.batch_tokens,
+      format_bytes(available), of, what_would_fit(model, plan, options, available));
 }
 
 MemoryPlan memory_plan(const HostModel& model, const PlannedDevice& plan) {

@@ -14,8 +14,8 @@
 namespace tamis {
 
 struct PlacementOptions {
-  std::string isa;    ///< of a cpu; "" = the best
-  int threads = 0;    ///< of all cpu replicas together; 0 = one for each usable core
+  std::string isa;  ///< of a cpu; "" = the best
+  int threads = 0;  ///< of all cpu replicas together; 0 = one for each usable core
   DType dtype = DType::kF32;
   size_t batch_tokens = 0;                   ///< 0 = what suits each device
   std::optional<size_t> memory_limit_bytes;  ///< of this model on each device
@@ -48,8 +48,7 @@ struct PlacementPlan {
 /// Opens the devices and computes what is needed; allocates nothing.
 /// Errors: those of DeviceSet::open; invalid_argument (threads).
 PlacementPlan plan_placement(const HostModel& model, DeviceSet& devices,
-                             const std::vector<DeviceName>& names,
-                             const PlacementOptions& options);
+                             const std::vector<DeviceName>& names, const PlacementOptions& options);
 
 /// Refuses a device's part of the plan that does not fit: resource_exhausted, with what is needed
 /// and available and what would fit. in_use: by this model there now and staying; freed: what it

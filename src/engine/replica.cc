@@ -90,8 +90,8 @@ Placement Replica::placement() const {
   out.weight_bytes = weights_->buffer.bytes();
   out.workspace_bytes = workspace_bytes_;
   out.batch_tokens = batch_tokens_;
-  out.on_device = workspace_on_device_ &&
-                  device_->owns(weights_->buffer.data(), weights_->buffer.bytes());
+  out.on_device =
+      workspace_on_device_ && device_->owns(weights_->buffer.data(), weights_->buffer.bytes());
   return out;
 }
 

@@ -20,9 +20,9 @@ namespace tamis {
 
 /// What a call wants of its run.
 struct RunOptions {
-  size_t batch_tokens = 0;           ///< tokens of a batch; 0 = what suits the device
-  Progress progress;                 ///< called from the calling thread, never under a lock
-  const Replica* only = nullptr;     ///< run on this replica alone
+  size_t batch_tokens = 0;        ///< tokens of a batch; 0 = what suits the device
+  Progress progress;              ///< called from the calling thread, never under a lock
+  const Replica* only = nullptr;  ///< run on this replica alone
 };
 
 /// One queue, and a thread for each replica that takes the next batch from it when it is free.

@@ -67,8 +67,7 @@ struct Scheduler::Worker {
 
   bool in_service() const { return !leaving && !retired; }
   bool failed(const Slice& slice) const {
-    return std::find(slice.failed_on.begin(), slice.failed_on.end(), id) !=
-           slice.failed_on.end();
+    return std::find(slice.failed_on.begin(), slice.failed_on.end(), id) != slice.failed_on.end();
   }
 };
 

@@ -100,9 +100,9 @@ void Scheduler::run_slice(Worker& w, const std::shared_ptr<Job>& job, Slice slic
     std::vector<float> out(batch.sequences() * job->width);
     w.replica->run(batch, out);
     for (size_t i = 0; i < batch.sequences(); ++i) {
-      std::copy_n(out.begin() + static_cast<std::ptrdiff_t>(i * job->width), job->width,
-                  job->results.begin() +
-                      static_cast<std::ptrdiff_t>(batch.tickets[i] * job->width));
+      std::copy_n(
+          out.begin() + static_cast<std::ptrdiff_t>(i * job->width), job->width,
+          job->results.begin() + static_cast<std::ptrdiff_t>(batch.tickets[i] * job->width));
     }
   } catch (const Error& e) {
     error = std::current_exception();
@@ -157,11 +157,10 @@ void Scheduler::out_of_memory(Worker& w, Job& job, Slice slice, const std::strin
   ++w.out_of_memory;
   if (slice.tickets.size() == 1) {
     slice.failed_on.push_back(w.id);
-    const bool elsewhere =
-        job.only == nullptr &&
-        std::any_of(workers_.begin(), workers_.end(), [&](const auto& worker) {
-          return worker->in_service() && !worker->failed(slice);
-        });
+    const bool elsewhere = job.only == nullptr &&
+                           std::any_of(workers_.begin(), workers_.end(), [&](const auto& worker) {
+                             return worker->in_service() && !worker->failed(slice);
+                           });
     if (elsewhere || moving_) {
       give_back(job, std::move(slice));
       return;
@@ -228,10 +227,10 @@ std::exception_ptr Scheduler::stranded(const Job& job) const {
   }
   for (const Slice& slice : job.returned) {
     if (std::all_of(able.begin(), able.end(), [&](const Worker* w) { return w->failed(slice); })) {
-      return std::make_exception_ptr(Error(
-          ErrorCode::kResourceExhausted,
-          fmt::format("no memory on any device that is left for one sequence of {} tokens{}",
-                      slice.tokens, epitaphs())));
+      return std::make_exception_ptr(
+          Error(ErrorCode::kResourceExhausted,
+                fmt::format("no memory on any device that is left for one sequence of {} tokens{}",
+                            slice.tokens, epitaphs())));
     }
   }
   return nullptr;

@@ -29,8 +29,8 @@ constexpr int kMr = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
 constexpr size_t kCacheLine = 64;
 HWY_INLINE int64_t panel_width() { return 2 * static_cast<int64_t>(hn::Lanes(FloatTag())); }
 
-// Weights come from L3 or from memory, and the hardware fetches them too late: it stops at pages,
-// and the twelve rows of A are streams to it as well. So a tile asks for what is used later.
+// Weights come from L3 or from memory. Left to the hardware they came late: on an AMD Zen 4, 64 to
+// 512 rows ran at 0.85-0.95 of the core's peak without Ahead and at 0.94-0.98 with it.
 struct Ahead {
   const std::byte* next;
   int64_t step;  ///< bytes to go on for each k
@@ -129,6 +129,7 @@ HWY_INLINE void gemm_tile(const GemmArgs& g, Pass pass, int64_t depth, const flo
 // Depth of one pass over k, and rows of a block: kBlockRows x kDepth floats of A and the slices of
 // two panels, one at work and one on its way, stay in L2 together: 192 + 2 x 64 KiB with AVX2,
 // where L2 may be 512 KiB, 384 + 2 x 128 KiB with AVX-512, where it has 1 MiB and more.
+// Measured on Zen 3 and Zen 4: less depth with more rows was slower.
 constexpr int64_t kDepth = 1024;
 constexpr int64_t kBlockRows = 8 * kMr;
 // A block of one tile reads each weight once: it asks for those this many bytes further on.

@@ -21,7 +21,7 @@ struct GemmArgs {
   int64_t k;
   const std::byte* packed;  ///< aligned to 64 bytes
   DType dtype;              ///< f32, f16 or bf16
-  const float* bias;  ///< [panels * nr], zeros beyond cols; never null
+  const float* bias;        ///< [panels * nr], zeros beyond cols; never null
   int64_t cols;
   int64_t panel_begin;
   int64_t panel_end;

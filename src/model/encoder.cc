@@ -31,7 +31,11 @@ DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, Workspace& w
   }
   const int32_t* p = ws.upload_indices();
   DeviceBatch out;
-  out.view = {p, p + tokens, p + 2 * tokens, p + 3 * tokens, static_cast<int64_t>(tokens),
+  out.view = {p,
+              p + tokens,
+              p + 2 * tokens,
+              p + 3 * tokens,
+              static_cast<int64_t>(tokens),
               static_cast<int64_t>(sequences)};
   out.one_each = p + 3 * tokens + sequences + 1;
   if (spec.pooling != Pooling::kMean) out.rows = out.one_each + sequences + 1;

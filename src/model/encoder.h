@@ -12,8 +12,8 @@
 
 namespace tamis {
 
-/// Called with the name of each stage ("embeddings", "layer 3", "the head") and a copy of its output
-/// in host memory.
+/// Called with the name of each stage ("embeddings", "layer 3", "the head") and a copy of its
+/// output in host memory.
 using Probe = std::function<void(std::string_view stage, ConstMat output)>;
 
 /// Runs the model: out, [sequences, output_size] in host memory, gets the logits or the (pooled,

@@ -26,8 +26,7 @@ constexpr size_t kChunkBytes = size_t{16} << 20;
 /// Host memory for uploads, two pieces in turns: one is filled while the other is on its way.
 class Staging {
  public:
-  Staging(Stream& stream, std::chrono::milliseconds timeout)
-      : stream_(stream), timeout_(timeout) {}
+  Staging(Stream& stream, std::chrono::milliseconds timeout) : stream_(stream), timeout_(timeout) {}
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
   ~Staging() {
@@ -230,8 +229,7 @@ std::shared_ptr<const ModelWeights> place_weights(std::shared_ptr<const HostMode
   auto out = std::make_shared<ModelWeights>();
   out->host = model;
   out->dtype = dtype;
-  out->buffer =
-      device.allocate(weight_bytes(*model, device, dtype), account, Purpose::kWeights);
+  out->buffer = device.allocate(weight_bytes(*model, device, dtype), account, Purpose::kWeights);
   Placer placer(*model, device, dtype);
   placer.write_to(out->buffer.data(), stream, timeout);
   placer.place(*out);

@@ -17,11 +17,10 @@ struct Layout {
     const auto out = static_cast<size_t>(model.output_size());
     indices = round(tokens * (2 * h + std::max({4 * h, f, out})) * sizeof(float));
     scratch = indices + round((6 * tokens + 2) * sizeof(int32_t));
-    bytes = scratch +
-            round(device.scratch_bytes({static_cast<int64_t>(tokens),
-                                        static_cast<int64_t>(std::max(h, f)),
-                                        c.hidden_size / c.num_attention_heads},
-                                       options));
+    bytes = scratch + round(device.scratch_bytes(
+                          {static_cast<int64_t>(tokens), static_cast<int64_t>(std::max(h, f)),
+                           c.hidden_size / c.num_attention_heads},
+                          options));
   }
   static size_t round(size_t n) { return (n + 63) / 64 * 64; }
   size_t indices, scratch, bytes;

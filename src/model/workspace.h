@@ -10,7 +10,8 @@
 namespace tamis {
 
 /// The memory and the stream of one replica: activations, indices and scratch for one batch at a
-/// time, in one buffer that grows to the largest batch it has seen. Belongs to one thread at a time.
+/// time, in one buffer that grows to the largest batch it has seen. Belongs to one thread at a
+/// time.
 class Workspace {
  public:
   Workspace(std::shared_ptr<Device> device, const StreamOptions& options,
@@ -55,7 +56,7 @@ class Workspace {
   std::shared_ptr<MemoryAccount> account_;
   std::chrono::milliseconds timeout_;
   std::vector<int32_t> staged_;
-  Buffer buffer_;                   // before the stream: work that is queued goes first
+  Buffer buffer_;  // before the stream: work that is queued goes first
   std::shared_ptr<Stream> stream_;
   size_t indices_offset_ = 0;
   int64_t tokens_ = 0;

@@ -26,7 +26,8 @@ ModelDescription describe_model(const std::filesystem::path& directory, const Lo
   const io::Checkpoint& checkpoint = model->checkpoint;
   for (const TensorView& tensor : checkpoint.tensors()) {
     out.tensors.push_back({tensor.name, std::string(name_of(tensor.dtype)), tensor.shape,
-                           tensor.bytes.size(), checkpoint.file_of(tensor), model->tensors.uses(tensor)});
+                           tensor.bytes.size(), checkpoint.file_of(tensor),
+                           model->tensors.uses(tensor)});
   }
   return out;
 }

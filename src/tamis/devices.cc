@@ -86,23 +86,23 @@ DeviceStatus Devices::status(std::string_view name) const {
   fail(ErrorCode::kInvalidArgument, "no device \"{}\"; devices here: {}", name, names);
 }
 
-DeviceWatch Devices::watch(
-    int interval_ms, std::function<void(const std::vector<DeviceStatus>&)> callback) const {
+DeviceWatch Devices::watch(int interval_ms,
+                           std::function<void(const std::vector<DeviceStatus>&)> callback) const {
   if (interval_ms < 1) {
     fail(ErrorCode::kInvalidArgument, "interval_ms: expected at least 1, got {}", interval_ms);
   }
   auto impl = std::make_unique<DeviceWatch::Impl>();
-  impl->thread = std::thread([state = impl.get(), devices = *this, interval_ms,
-                              callback = std::move(callback)] {
-    std::unique_lock lock(state->mutex);
-    while (!state->stop) {
-      lock.unlock();
-      callback(devices.status());
-      lock.lock();
-      state->stopped.wait_for(lock, std::chrono::milliseconds(interval_ms),
-                              [&] { return state->stop; });
-    }
-  });
+  impl->thread = std::thread(
+      [state = impl.get(), devices = *this, interval_ms, callback = std::move(callback)] {
+        std::unique_lock lock(state->mutex);
+        while (!state->stop) {
+          lock.unlock();
+          callback(devices.status());
+          lock.lock();
+          state->stopped.wait_for(lock, std::chrono::milliseconds(interval_ms),
+                                  [&] { return state->stop; });
+        }
+      });
   return DeviceWatch(std::move(impl));
 }
 

@@ -60,7 +60,8 @@ Embeddings Embedder::embed(std::span<const std::string_view> texts, const EmbedO
   const Stopwatch inferring;
   out.count = texts.size();
   out.dimension = static_cast<size_t>(session.engine->model().output_size());
-  out.values = session.engine->run(inputs.views(), {options.batch_tokens, options.progress, nullptr});
+  out.values =
+      session.engine->run(inputs.views(), {options.batch_tokens, options.progress, nullptr});
   run.inference_ms = inferring.ms();
   if (stats != nullptr) *stats = run;
   return out;

@@ -21,8 +21,9 @@ std::vector<float> apply(const kernels::KernelTable& table, Activation activatio
   EXPECT_TRUE(table.pack_panel(rows.data(), 1, DType::kF32, packed));
   const auto n = static_cast<int64_t>(x.size());
   std::vector<float> scratch(table.gemm_scratch(n, 1));
-  table.gemm({x.data(), 1, n, 1, packed, DType::kF32, bias.data(), 1, 0, 1, activation, y.data(), 1},
-             scratch.data());
+  table.gemm(
+      {x.data(), 1, n, 1, packed, DType::kF32, bias.data(), 1, 0, 1, activation, y.data(), 1},
+      scratch.data());
   return y;
 }
 

@@ -134,9 +134,7 @@ class TestDevice {
   }
 
  private:
-  Buffer allocate(size_t bytes) {
-    return device_->allocate(bytes, account_, Purpose::kWorkspace);
-  }
+  Buffer allocate(size_t bytes) { return device_->allocate(bytes, account_, Purpose::kWorkspace); }
   std::shared_ptr<MemoryAccount> account_ =
       std::make_shared<MemoryAccount>("test", MemoryAccount::no_limit);
   StreamOptions options_;

@@ -230,9 +230,9 @@ TEST_P(OpsTest, EmbeddingEqualsRefInEachStorageType) {
     const TestNorm norm(random_, hidden);
     const auto positions_table = random_values(random_, 9 * hidden);
     const auto types_table = random_values(random_, 2 * hidden);
-    const EmbeddingWeights w{words.view.bytes.data(), dtype,  50,
-                             hidden,                  positions_table.data(), 9,
-                             types_table.data(),      2,      norm.view()};
+    const EmbeddingWeights w{
+        words.view.bytes.data(), dtype, 50,         hidden, positions_table.data(), 9,
+        types_table.data(),      2,     norm.view()};
     const std::vector<int32_t> ids{0, 49, 7, 7, 13}, positions{0, 1, 2, 8, 3}, types{0, 1, 1, 0, 0},
         cu{0, 5};
     const BatchView batch{ids.data(), positions.data(), types.data(), cu.data(), 5, 1};

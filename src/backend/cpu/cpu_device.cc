@@ -48,7 +48,8 @@ class CpuDevice : public HostDevice {
     MemoryInfo all = HostDevice::memory();
     for (const NumaNode& node : host().numa_nodes()) {
       if (node.id != node_ || node.total_bytes == 0) continue;
-      all = {std::min(all.total_bytes, node.total_bytes), std::min(all.free_bytes, node.free_bytes)};
+      all = {std::min(all.total_bytes, node.total_bytes),
+             std::min(all.free_bytes, node.free_bytes)};
     }
     return all;
   }
@@ -71,8 +72,7 @@ class CpuDevice : public HostDevice {
     }
     if (options.threads > 0) return options.threads;
     const size_t cores = options.cores.empty() ? info().cores.size() : options.cores.size();
-    return static_cast<int>(
-        std::clamp<size_t>(cores, 1, static_cast<size_t>(usable_cores())));
+    return static_cast<int>(std::clamp<size_t>(cores, 1, static_cast<size_t>(usable_cores())));
   }
 
   std::shared_ptr<ThreadPool> pool(const StreamOptions& options) {
@@ -100,8 +100,7 @@ std::shared_ptr<Device> make_cpu_device(const CpuDeviceOptions& options, const H
   info.kind = "cpu";
   info.isa = table.isa;
   info.cores = options.cores.empty() ? host.cores() : options.cores;
-  info.description =
-      fmt::format("{}, {} cores, {}", host.cpu_model(), info.cores.size(), info.isa);
+  info.description = fmt::format("{}, {} cores, {}", host.cpu_model(), info.cores.size(), info.isa);
   info.host_memory = true;
   info.pinned = options.node >= 0;
   // Activations of 1,024 tokens are 25 MB for XLM-R-large, what a server CPU's caches hold, and

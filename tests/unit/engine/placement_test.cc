@@ -7,8 +7,8 @@
 namespace tamis {
 namespace {
 
-const std::vector<std::string> kPlaces = {"cpu", "cpu:0", "cpu,cpu", "ref", "sim:0", "sim:0,sim:1",
-                                          "sim:0,cpu", "sim:0,sim:0"};
+const std::vector<std::string> kPlaces = {"cpu",   "cpu:0",       "cpu,cpu",   "ref",
+                                          "sim:0", "sim:0,sim:1", "sim:0,cpu", "sim:0,sim:0"};
 
 class Scores : public testing::TestWithParam<std::string> {};
 
@@ -86,19 +86,19 @@ TEST(ForcedDevice, ANamedDeviceIsTheOnlyOneThatIsTouched) {
 }
 
 TEST(ForcedDevice, ADeviceThatIsNotThereIsAnErrorAndNeverAnotherDevice) {
-  expect_parts(error_of([] { Reranker::load(small_model(), on("gpu")); },
-                        ErrorCode::kInvalidArgument),
-               {"\"gpu\"", "cpu", "cuda:N", "sim:N", "auto"});
+  expect_parts(
+      error_of([] { Reranker::load(small_model(), on("gpu")); }, ErrorCode::kInvalidArgument),
+      {"\"gpu\"", "cpu", "cuda:N", "sim:N", "auto"});
   for (const char* bad : {"", "cpu,", ",cpu", "cpu:", "cpu:x", "cpu:-1", "sim:-2", "cuda:1.5",
                           "auto,cpu", "cpu cpu", "99999999999999999999", "CPU"}) {
     error_of([&] { Reranker::load(small_model(), on(bad)); }, ErrorCode::kInvalidArgument);
   }
-  expect_parts(error_of([] { Reranker::load(small_model(), on("cuda:0")); },
-                        ErrorCode::kUnimplemented),
-               {"cuda:0", "plug-in"});
-  expect_parts(error_of([] { Reranker::load(small_model(), on("cpu:99")); },
-                        ErrorCode::kInvalidArgument),
-               {"cpu:99", "cpu:0"});
+  expect_parts(
+      error_of([] { Reranker::load(small_model(), on("cuda:0")); }, ErrorCode::kUnimplemented),
+      {"cuda:0", "plug-in"});
+  expect_parts(
+      error_of([] { Reranker::load(small_model(), on("cpu:99")); }, ErrorCode::kInvalidArgument),
+      {"cpu:99", "cpu:0"});
 }
 
 TEST(ForcedDevice, AFailedMoveLeavesTheModelWhereItWas) {
@@ -170,9 +170,9 @@ TEST(FlexibleAssignment, ANumaNodeIsADeviceWithItsOwnCoresAndMemory) {
   const Work work(10);
   expect_same(logits(reranker, work), logits(Reranker::load(small_model()), work));
   options.device = "cpu:0,cpu:1";
-  expect_parts(error_of([&] { Reranker::load(small_model(), options); },
-                        ErrorCode::kResourceExhausted),
-               {"cpu:1", "102 KB available", "free of 2.05 GB"});
+  expect_parts(
+      error_of([&] { Reranker::load(small_model(), options); }, ErrorCode::kResourceExhausted),
+      {"cpu:1", "102 KB available", "free of 2.05 GB"});
 }
 
 TEST(FlexibleAssignment, AutoTakesTheAcceleratorWithTheMostFreeMemoryAndSaysWhy) {
@@ -198,8 +198,7 @@ TEST(Isolation, EachModelHasItsOwnLimitAndItsOwnFailures) {
   expect_same(logits(steady, work), want, 0);
   options.device = "sim:0";
   options.memory_limit_bytes = 1000;
-  error_of([&] { Reranker::load(small_model("bert-ce"), options); },
-           ErrorCode::kResourceExhausted);
+  error_of([&] { Reranker::load(small_model("bert-ce"), options); }, ErrorCode::kResourceExhausted);
   expect_same(logits(steady, work), want, 0);
 }
 
@@ -211,18 +210,18 @@ TEST(MemoryPlan, WhatDoesNotFitIsRefusedWithBothNumbersAndWhatWould) {
     options.memory_limit_bytes = needed;
     EXPECT_NO_THROW(Reranker::load(small_model(), options)) << device;
     options.memory_limit_bytes = needed - 1;
-    expect_parts(error_of([&] { Reranker::load(small_model(), options); },
-                          ErrorCode::kResourceExhausted),
-                 {device, "needed", "available", "memory limit", "what would fit", "batches of"});
+    expect_parts(
+        error_of([&] { Reranker::load(small_model(), options); }, ErrorCode::kResourceExhausted),
+        {device, "needed", "available", "memory limit", "what would fit", "batches of"});
     options.memory_limit_bytes = 0;
-    expect_parts(error_of([&] { Reranker::load(small_model(), options); },
-                          ErrorCode::kResourceExhausted),
-                 {"0 B available", "neither"});
+    expect_parts(
+        error_of([&] { Reranker::load(small_model(), options); }, ErrorCode::kResourceExhausted),
+        {"0 B available", "neither"});
   }
   const auto tiny = on("sim:0", {"memory=100KB"});
-  expect_parts(error_of([&] { Reranker::load(small_model(), tiny); },
-                        ErrorCode::kResourceExhausted),
-               {"sim:0", "100 KB available", "free of 100 KB"});
+  expect_parts(
+      error_of([&] { Reranker::load(small_model(), tiny); }, ErrorCode::kResourceExhausted),
+      {"sim:0", "100 KB available", "free of 100 KB"});
   EXPECT_EQ(tiny.devices->status("sim:0").used_bytes, 0u);
 }
 
@@ -242,9 +241,9 @@ TEST(Compatibility, EveryStorageTypeRunsInEveryOtherOnEveryPlace) {
   }
   auto options = on("cpu");
   options.dtype = "f8";
-  expect_parts(error_of([&] { Reranker::load(small_model(), options); },
-                        ErrorCode::kInvalidArgument),
-               {"f8", "f32, f16 or bf16"});
+  expect_parts(
+      error_of([&] { Reranker::load(small_model(), options); }, ErrorCode::kInvalidArgument),
+      {"f8", "f32, f16 or bf16"});
 }
 
 TEST(SixteenBit, ReplicasTakeHalfTheMemoryAndKeepTheirDtypeWhenTheyMove) {
