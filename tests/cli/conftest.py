@@ -50,6 +50,7 @@ class Tamis:
 
     def __init__(self, path: Path):
         self.path = path
+        self.sanitized = b"__asan_init" in path.read_bytes()
         self.environment = {name: value for name, value in os.environ.items()
                             if name not in ("TAMIS_MODEL", "NO_COLOR", "COLUMNS", "XDG_CACHE_HOME")}
 
