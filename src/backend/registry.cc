@@ -7,7 +7,6 @@
 #include "backend/cpu/cpu_device.h"
 #include "backend/ref/ref_device.h"
 #include "backend/sim/sim_device.h"
-#include "base/byte_size.h"
 #include "base/fail.h"
 #include "device/device_set.h"
 
@@ -16,12 +15,6 @@ namespace {
 
 constexpr std::string_view kNoCuda =
     "this build has no CUDA plug-in: models run on cpu, or on a simulated device";
-
-std::string sim_description(const SimOptions& options) {
-  std::string out = fmt::format("simulated, {}", format_bytes(options.memory_bytes));
-  if (options.gflops > 0) out += fmt::format(", {:g} GFLOP/s", options.gflops);
-  return options.name.empty() ? out : options.name + ", " + out;
-}
 
 /// A node's cores that this process may use.
 std::vector<int> node_cores(const HostProbe& host, const NumaNode& node) {
@@ -50,9 +43,10 @@ void DeviceSet::describe_sim(const DeviceName& name, std::string_view descriptio
     fail(ErrorCode::kInvalidArgument, "{} is not a simulated device", name.text());
   }
   const std::lock_guard lock(mutex_);
-  std::shared_ptr<SimState>& state = sims_[name.index];
-  if (!state) state = std::make_shared<SimState>();
+  const auto known = sims_.find(name.index);
+  const auto state = known != sims_.end() ? known->second : std::make_shared<SimState>();
   state->apply(description);
+  sims_[name.index] = state;
 }
 
 std::shared_ptr<Device> DeviceSet::open(const DeviceName& name, const std::string& isa) {
@@ -142,10 +136,10 @@ void DeviceSet::add_sims(std::vector<KnownDevice>& out) const {
     d.opened = opened(d.name);
     const SimOptions options = state->options();
     d.memory = {options.memory_bytes, options.memory_bytes};
-    d.description = sim_description(options);
-    if (d.opened) d.memory = d.opened->memory();
+    d.description = options.description();
     try {
       state->require_alive(d.name.text());
+      if (d.opened) d.memory = d.opened->memory();
     } catch (const Error& e) {
       d.usable = false;
       d.problem = e.what();

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "backend/sim/sim_ops.h"
-#include "base/byte_size.h"
 #include "base/fail.h"
 
 namespace tamis {
@@ -83,19 +82,12 @@ void SimStream::wait(const Event& event) {
   core_->queue.wait(*lane_, known->mark());
 }
 
-std::string describe(const SimOptions& options) {
-  std::string out = options.name.empty() ? "" : options.name + ", ";
-  out += "simulated accelerator, " + format_bytes(options.memory_bytes);
-  if (options.gflops > 0) out += fmt::format(", {} GFLOP/s", options.gflops);
-  return out;
-}
-
 class SimDevice : public Device {
  public:
   explicit SimDevice(std::shared_ptr<SimCore> core) : core_(std::move(core)) {
     info_.name = core_->name;
     info_.kind = "sim";
-    info_.description = describe(core_->state->options());
+    info_.description = core_->state->options().description();
     info_.batch_tokens = 4096;
     info_.least_tokens = 256;
   }

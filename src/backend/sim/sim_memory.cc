@@ -86,11 +86,12 @@ void SimMemory::free(const std::byte* address) noexcept {
 }
 
 void SimMemory::forget_oldest() {
-  auto oldest = blocks_.end();
-  for (auto it = blocks_.begin(); it != blocks_.end(); ++it) {
-    if (it->second.data != nullptr) continue;
-    if (oldest == blocks_.end() || it->second.freed < oldest->second.freed) oldest = it;
-  }
+  const auto age = [](const Block& block) {
+    return block.data == nullptr ? block.freed : UINT64_MAX;
+  };
+  const auto oldest =
+      std::min_element(blocks_.begin(), blocks_.end(),
+                       [&](const auto& a, const auto& b) { return age(a.second) < age(b.second); });
   munmap(reinterpret_cast<void*>(oldest->first), oldest->second.reserved);
   --freed_blocks_;
   freed_reserved_ -= oldest->second.reserved;

@@ -109,6 +109,13 @@ std::chrono::nanoseconds duration(const SimOptions& options, double amount, doub
 
 }  // namespace
 
+std::string SimOptions::description() const {
+  std::string out = name.empty() ? "" : name + ", ";
+  out += "simulated accelerator, " + format_bytes(memory_bytes);
+  if (gflops > 0) out += fmt::format(", {} GFLOP/s", gflops);
+  return out;
+}
+
 void SimState::apply(std::string_view description) {
   const std::lock_guard lock(mutex_);
   SimOptions options = options_;

@@ -18,7 +18,9 @@ struct SimOptions {
   double slow = 1;       ///< every time is multiplied by it
   uint64_t seed = 1;     ///< of the order between streams
   bool shuffled = true;  ///< work of different streams runs in a random order; else as it was given
-  std::string name;      ///< for people, in DeviceInfo::description
+  std::string name;      ///< for people, at the head of description()
+
+  std::string description() const;  ///< "simulated accelerator, 16.0 GB, 50 GFLOP/s"
 };
 
 /// What goes wrong on a simulated accelerator.

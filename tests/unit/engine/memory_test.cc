@@ -51,6 +51,19 @@ TEST(MemoryWatch, CallsBackUntilItIsDestroyed) {
   error_of([&] { devices.watch(0, {}); }, ErrorCode::kInvalidArgument);
 }
 
+TEST(MemoryWatch, ListsADeviceThatHasFailedWithTheReason) {
+  const auto options = on("sim:0", {"", ""});
+  const Reranker reranker = Reranker::load(small_model(), options);
+  options.devices->describe_sim("sim:0", "gone=1");
+  const DeviceStatus status = options.devices->status("sim:0");
+  EXPECT_FALSE(status.usable);
+  EXPECT_NE(status.problem, "");
+  EXPECT_TRUE(options.devices->status("sim:1").usable);
+  error_of([&] { options.devices->describe_sim("sim:7", "speed=11"); },
+           ErrorCode::kInvalidArgument);
+  error_of([&] { options.devices->status("sim:7"); }, ErrorCode::kInvalidArgument);
+}
+
 TEST(MemoryWatch, TrimGivesTheMemoryOfBatchesBackAndTheNextCallWorks) {
   for (const char* device : {"cpu,cpu", "sim:0"}) {
     const auto options = on(device);
