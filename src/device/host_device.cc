@@ -21,7 +21,7 @@ constexpr size_t kCheckedBytes = size_t{64} << 20;
 
 MemoryInfo HostDevice::memory() const {
   const HostMemory memory = host_.memory();
-  return {memory.total_bytes, memory.free_bytes};
+  return {memory.limit_bytes, memory.free_bytes};
 }
 
 bool HostDevice::owns(const void* p, size_t bytes) const {
