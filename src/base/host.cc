@@ -200,6 +200,14 @@ std::string HostProbe::cpu_model() const {
   return "";
 }
 
+std::string HostProbe::huge_pages() const {
+  // "always [madvise] never"
+  const std::string text =
+      read_system_file(below(root_, "/sys/kernel/mm/transparent_hugepage/enabled"));
+  const size_t begin = text.find('['), end = text.find(']');
+  return begin < end && end != std::string::npos ? text.substr(begin + 1, end - begin - 1) : "";
+}
+
 std::string HostProbe::process_name(int64_t pid) const {
   std::string name = read_system_file(below(root_, "/proc") / std::to_string(pid) / "comm");
   name.resize(std::min(name.find('\n'), name.size()));

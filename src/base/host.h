@@ -71,6 +71,9 @@ class HostProbe {
 
   std::string cpu_model() const;  ///< "" if unknown
 
+  /// Transparent huge pages: "always", "madvise", "never"; "" if unknown.
+  std::string huge_pages() const;
+
   /// The command of a process, cut to 15 characters by the system; what is not printable ASCII is
   /// replaced by '?'. "" if unknown.
   std::string process_name(int64_t pid) const;

@@ -166,6 +166,23 @@ TEST(HostProbe, ThisMachine) {
   EXPECT_LE(times.busy_ticks, times.total_ticks);
 }
 
+TEST(HostProbe, HugePages) {
+  const FakeRoot root;
+  const HostProbe host(root.path());
+  EXPECT_EQ(host.huge_pages(), "");
+  for (const auto& [text, want] :
+       std::vector<std::pair<std::string, std::string>>{{"always [madvise] never\n", "madvise"},
+                                                        {"[always] madvise never\n", "always"},
+                                                        {"always madvise [never]", "never"},
+                                                        {"never\n", ""},
+                                                        {"][", ""},
+                                                        {"[", ""},
+                                                        {"", ""}}) {
+    root.write("/sys/kernel/mm/transparent_hugepage/enabled", text);
+    EXPECT_EQ(host.huge_pages(), want) << text;
+  }
+}
+
 TEST(PinThisThread, RunsThereOnly) {
   const Cores before = HostProbe().cores();
   std::thread([&] {
