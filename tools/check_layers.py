@@ -23,8 +23,10 @@ from pathlib import Path
 RANKS = {"base": 0, "numeric": 1, "io": 2, "batch": 2, "kernels": 2, "text": 3, "device": 4,
          "backend": 5, "model": 6, "engine": 7, "train": 7, "tamis": 8}
 SKINS = ("apps/cli", "apps/server", "bindings/python")
-# What a skin shares with the engine besides the public headers: raising errors, JSON, UTF-8.
-SKIN_TOOLS = ("src/base/fail.h", "src/io/json.h", "src/io/json_writer.h", "src/io/utf8.h")
+# What a skin shares with the engine besides the public headers: raising errors, sizes in bytes, JSON,
+# UTF-8.
+SKIN_TOOLS = ("src/base/fail.h", "src/base/byte_size.h", "src/io/json.h", "src/io/json_writer.h",
+              "src/io/utf8.h")
 REGISTRY = "src/backend/registry.cc"
 # Third-party headers that only one place of the product may know: pattern -> that place's prefix.
 KEPT_IN = {r"simdjson\b": "src/io/json.cc", r"(oneapi/)?dnnl": "src/backend/cpu/"}

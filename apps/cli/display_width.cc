@@ -144,6 +144,29 @@ std::string fit_to_columns(std::string_view text, size_t columns) {
   return out;
 }
 
+std::vector<std::string> wrap_to_columns(std::string_view text, size_t columns) {
+  const std::string whole = fit_to_columns(text, 0);
+  std::vector<std::string> out(1);
+  if (columns == 0) return {whole};
+  size_t used = 0;
+  for (size_t at = 0; at < whole.size();) {
+    const size_t end = std::min(whole.find(' ', at), whole.size());
+    const std::string_view word = std::string_view(whole).substr(at, end - at);
+    const size_t width = display_width(word);
+    if (used > 0 && used + 1 + width > columns) {
+      out.emplace_back();
+      used = 0;
+    } else if (used > 0) {
+      out.back() += ' ';
+      ++used;
+    }
+    out.back() += word;
+    used += width;
+    at = end + 1;
+  }
+  return out;
+}
+
 std::string pad_left(std::string_view text, size_t columns) {
   const size_t width = display_width(text);
   return std::string(columns > width ? columns - width : 0, ' ').append(text);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tamis::cli {
 
@@ -20,6 +21,10 @@ size_t display_width(std::string_view text);
 /// pictures (U+2400..), so that no text can move the cursor, change colours or reorder the line;
 /// ill-formed UTF-8 becomes U+FFFD.
 std::string fit_to_columns(std::string_view text, size_t columns);
+
+/// The same text in lines of at most `columns` columns (0 = no limit), broken at spaces; a word
+/// that is longer has a line of its own. At least one line.
+std::vector<std::string> wrap_to_columns(std::string_view text, size_t columns);
 
 /// Pads with spaces on the left or right.
 std::string pad_left(std::string_view text, size_t columns);

@@ -78,6 +78,17 @@ void write_tensor(JsonWriter& json, const TensorInfo& tensor) {
   json.key("used").boolean(tensor.used).end_object();
 }
 
+void write_plan(JsonWriter& json, const MemoryPlan& plan) {
+  json.begin_object();
+  json.key("device").string(plan.device);
+  json.key("mapped_bytes").unsigned_integer(plan.mapped_bytes);
+  json.key("weight_bytes").unsigned_integer(plan.weight_bytes);
+  json.key("workspace_bytes").unsigned_integer(plan.workspace_bytes);
+  json.key("batch_tokens").unsigned_integer(plan.batch_tokens);
+  json.key("free_bytes").unsigned_integer(plan.free_bytes);
+  json.key("total_bytes").unsigned_integer(plan.total_bytes).end_object();
+}
+
 }  // namespace
 
 RerankLine parse_rerank_line(std::string_view line, const std::string& where,
@@ -145,16 +156,17 @@ void write_error(std::string& out, const Error& error, size_t line, JsonLayout l
   json.key("line").unsigned_integer(line).end_object().end_object();
 }
 
-void write_description(std::string& out, const ModelDescription& model,
+void write_description(std::string& out, const ModelDescription& model, std::string_view dtype,
                        std::span<const std::string> isas, JsonLayout layout) {
   JsonWriter json = writer(out, layout);
   json.begin_object();
   write_info(json, model.info);
-  json.key("memory").begin_object();
-  json.key("mapped_bytes").unsigned_integer(model.plan.mapped_bytes);
-  json.key("weight_bytes").unsigned_integer(model.plan.weight_bytes);
-  json.key("workspace_bytes").unsigned_integer(model.plan.workspace_bytes);
-  json.key("batch_tokens").unsigned_integer(model.plan.batch_tokens).end_object();
+  json.key("dtype").string(dtype);
+  json.key("memory");
+  write_plan(json, model.plan);
+  json.key("plans").begin_array();
+  for (const MemoryPlan& plan : model.plans) write_plan(json, plan);
+  json.end_array();
   json.key("isas").begin_array();
   for (const auto& isa : isas) json.string(isa);
   json.end_array();

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tamis/device.h"
+#include "tamis/doctor.h"
 #include "tamis/embedder.h"
 #include "tamis/error.h"
 #include "tamis/model.h"
@@ -56,8 +58,14 @@ void write_tokens(std::string& out, const TokenizedInput& input,
 void write_error(std::string& out, const Error& error, size_t line, JsonLayout layout);
 
 /// What `tamis inspect --format json` says.
-void write_description(std::string& out, const ModelDescription& model,
+void write_description(std::string& out, const ModelDescription& model, std::string_view dtype,
                        std::span<const std::string> isas, JsonLayout layout);
+
+/// {"devices":[{"name","kind","total_bytes","free_bytes",...}, ...]}; what is not known is null.
+void write_devices(std::string& out, std::span<const DeviceStatus> devices, JsonLayout layout);
+
+/// {"findings":[{"id","severity","title","what","fix"}, ...], ...}
+void write_report(std::string& out, const DoctorReport& report, JsonLayout layout);
 
 /// What --timings says, in milliseconds of wall clock.
 struct Timings {

@@ -17,6 +17,7 @@ constexpr const char* kFooter = R"(Examples:
   tamis embed "query: what is a panda?" "passage: The giant panda is a bear of China."
   tamis embed --input texts.jsonl > embeddings.jsonl
   tamis embed --pooling mean --max-length 256 --input - < texts.jsonl
+  tamis embed --device auto --sim memory=4GB,gflops=200 --warmup -i texts.jsonl
 
 Input is one text a line: {"text": "..."}; the answer to each is {"embedding": [...]}, in the same
 order.)";
@@ -104,8 +105,9 @@ class Embed {
  private:
   Embedder load() {
     const auto directory = find_model(plain(options_.model.directory), kDefaultEmbedder);
-    const LoadOptions load = load_options(options_.model, notices_);
+    const LoadOptions load = load_options(options_.model, options_.embed.batch_tokens, notices_);
     auto out = meter_.load([&] { return Embedder::load(directory, load); });
+    settle(out.place(), options_.model.place, notices_);
     if (out.info().kind != ModelKind::kEmbedder) {
       throw HintedError(ErrorCode::kInvalidArgument,
                         directory.string() + ": a cross-encoder scores pairs and has no embeddings",
@@ -152,13 +154,14 @@ void add_options(CLI::App& app, Options& options) {
              "how token vectors become one (default: what the model says)")
       ->group("Embedding");
   add_count(app, "--max-length", options.embed.max_length, 1,
-            "tokens of a text; longer ones are cut (default: what the model says)")
+            "tokens of a text; longer ones are cut (default: the model's)")
       ->group("Embedding");
   add_count(app, "--batch-tokens", options.embed.batch_tokens, 1,
             "tokens that go through the model at once")
       ->group("Embedding");
   add_model_option(app, options.model);
-  add_compute_options(app, options.model);
+  add_place_options(app, options.model.place);
+  add_run_options(app, options.model.place);
   add_output_options(app, options.output, {"jsonl", "json"});
   add_progress_option(app, options.output);
   add_benchmark_options(app, options.benchmark);

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "arguments.h"
+#include "base/byte_size.h"
 #include "commands.h"
 #include "default_model.h"
 #include "display_width.h"
@@ -20,8 +21,10 @@ constexpr const char* kFooter = R"(Examples:
   tamis inspect
   tamis inspect models/bge-reranker-v2-m3 --all
   tamis inspect models/bge-m3 --format json
+  tamis inspect --device cpu,sim:0 --sim memory=2GiB --dtype bf16 --batch-tokens 4096
 
-Nothing is loaded: sizes come from the files' headers. Tensors of equal layers are shown once, as
+Nothing is loaded: sizes come from the files' headers. The memory plan is made for every device that
+is named, and never refused. Tensors of equal layers are shown once, as
 layer.0-23.)";
 
 struct Options {
@@ -111,7 +114,7 @@ void write_tensors(std::string& out, const std::vector<TensorGroup>& groups) {
   for (size_t i = 0; i < groups.size(); ++i) {
     const TensorGroup& group = groups[i];
     out += fmt::format("  {}  {:<5} {:<{}}  {:>10}\n", pad_right(names[i], name), group.first.dtype,
-                       shape_text(group.first.shape), shape, human_bytes(group.bytes));
+                       shape_text(group.first.shape), shape, format_bytes(group.bytes));
   }
 }
 
@@ -145,20 +148,26 @@ void write_summary(std::string& out, const ModelInfo& info) {
   }
 }
 
-void write_plan(std::string& out, const MemoryPlan& plan) {
+void write_plan(std::string& out, const MemoryPlan& plan, std::string_view dtype) {
   const auto part = [&](std::string_view name, size_t bytes, const std::string& what) {
-    write_line(out, name, fmt::format("{:>10} {}", human_bytes(bytes), what));
+    write_line(out, name, fmt::format("{:>10} {}", format_bytes(bytes), what));
   };
-  part("memory", plan.mapped_bytes + plan.weight_bytes + plan.workspace_bytes, "in all");
-  part("  mapped", plan.mapped_bytes, "read from the file, page by page");
-  part("  weights", plan.weight_bytes, "converted and packed");
+  std::string room = fmt::format("in all on {}", plan.device);
+  if (plan.total_bytes > 0) {
+    room += fmt::format(", where {} of {} are free", format_bytes(plan.free_bytes),
+                        format_bytes(plan.total_bytes));
+  }
+  part("memory", plan.mapped_bytes + plan.weight_bytes + plan.workspace_bytes, room);
+  if (plan.mapped_bytes > 0)
+    part("  mapped", plan.mapped_bytes, "read from the file, page by page");
+  part("  weights", plan.weight_bytes, fmt::format("converted to {} and packed", dtype));
   part("  workspace", plan.workspace_bytes,
        fmt::format("for batches of {} tokens", grouped(plan.batch_tokens)));
 }
 
-void write_text(std::string& out, const ModelDescription& model, bool all) {
+void write_text(std::string& out, const ModelDescription& model, std::string_view dtype, bool all) {
   write_summary(out, model.info);
-  write_plan(out, model.plan);
+  for (const MemoryPlan& plan : model.plans) write_plan(out, plan, dtype);
   write_line(out, "isas here", fmt::format("{}", fmt::join(supported_isas(), ", ")));
   const auto used = grouped_tensors(model.tensors, all, true);
   const auto ignored = grouped_tensors(model.tensors, all, false);
@@ -179,13 +188,14 @@ int run(const Options& options) {
       options.directory.empty() ? options.model.directory : options.directory;
   Output output = Output::open(plain(options.output.path));
   const auto directory = find_model(plain(given), kDefaultReranker);
-  const ModelDescription model =
-      describe_model(directory, load_options(options.model, notices), options.batch_tokens);
+  const ModelDescription model = describe_model(
+      directory, load_options(options.model, options.batch_tokens, notices), options.batch_tokens);
+  const std::string& dtype = options.model.place.dtype;
   if (options.output.format == "json") {
-    write_description(output.buffer(), model, supported_isas(), JsonLayout::kIndented);
+    write_description(output.buffer(), model, dtype, supported_isas(), JsonLayout::kIndented);
     output.buffer() += '\n';
   } else {
-    write_text(output.buffer(), model, options.all);
+    write_text(output.buffer(), model, dtype, options.all);
   }
   output.finish();
   return 0;
@@ -204,7 +214,7 @@ Command add_inspect(CLI::App& root) {
   add_count(*app, "--batch-tokens", options->batch_tokens, 1,
             "plan the memory for batches of N tokens");
   add_model_option(*app, options->model);
-  add_compute_options(*app, options->model);
+  add_place_options(*app, options->model.place);
   add_output_options(*app, options->output, {"table", "json"});
   app->footer(kFooter);
   return {app, [options](auto) { return run(*options); }};

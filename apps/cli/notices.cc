@@ -50,9 +50,13 @@ void Notices::say_replaced(size_t count, std::string_view where) const {
                                grouped(count), where));
 }
 
-LogSink Notices::sink() const {
-  return [copy = *this](LogLevel level, std::string_view message) {
-    if (level >= LogLevel::kWarning || copy.level_ == Level::kVerbose) copy.say(message);
+void Notices::detail(std::string_view message) const {
+  if (level_ == Level::kVerbose) say(message);
+}
+
+LogSink Notices::sink(LogLevel least) const {
+  return [copy = *this, least](LogLevel level, std::string_view message) {
+    if (level >= least || copy.level_ == Level::kVerbose) copy.say(message);
   };
 }
 
@@ -60,15 +64,6 @@ std::string grouped(unsigned long long value) {
   std::string out = std::to_string(value);
   for (size_t at = out.size(); at > 3;) out.insert(at -= 3, 1, ',');
   return out;
-}
-
-std::string human_bytes(unsigned long long bytes) {
-  constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB"};
-  if (bytes < 1024) return fmt::format("{} B", bytes);
-  double value = static_cast<double>(bytes) / 1024;
-  size_t unit = 0;
-  for (; value >= 1023.95 && unit < 3; ++unit) value /= 1024;
-  return fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
 }  // namespace tamis::cli

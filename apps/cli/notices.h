@@ -38,8 +38,10 @@ class Notices {
   void say(std::string_view message) const;
   /// "3 ill-formed UTF-8 sequences in <where> were replaced by U+FFFD"; nothing for 0.
   void say_replaced(size_t count, std::string_view where) const;
-  /// For the library: warnings, and everything else with --verbose.
-  LogSink sink() const;
+  /// The same, but only with --verbose.
+  void detail(std::string_view message) const;
+  /// For the library: what is at least as important as that, and everything with --verbose.
+  LogSink sink(LogLevel least = LogLevel::kWarning) const;
 
  private:
   Level level_;
@@ -47,7 +49,5 @@ class Notices {
 
 /// 1234567 → "1,234,567".
 std::string grouped(unsigned long long value);
-/// 1536 → "1.5 KiB".
-std::string human_bytes(unsigned long long bytes);
 
 }  // namespace tamis::cli

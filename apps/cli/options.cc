@@ -64,20 +64,6 @@ void add_model_option(CLI::App& app, ModelOptions& options) {
       ->group("Model");
 }
 
-void add_compute_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("--device", options.device, "where the model runs: cpu, or ref (slow, in double)")
-      ->type_name("NAME")
-      ->group("Model");
-  app.add_option("--threads", options.threads, "threads that compute (default: all usable cores)")
-      ->check(whole_number(0))
-      ->type_name("N")
-      ->group("Model");
-  app.add_option("--isa", options.isa,
-                 "instruction set; default: the best here (tamis inspect lists them)")
-      ->type_name("NAME")
-      ->group("Model");
-}
-
 void add_output_options(CLI::App& app, OutputOptions& options,
                         const std::vector<std::string>& formats) {
   options.format = formats.front();
@@ -129,12 +115,9 @@ std::vector<TextLine> text_lines(const std::vector<std::string>& texts) {
   return out;
 }
 
-LoadOptions load_options(const ModelOptions& options, const Notices& notices) {
-  LoadOptions out;
-  out.device = plain(options.device);
-  out.isa = plain(options.isa);
-  out.threads = options.threads;
-  out.log = notices.sink();
+LoadOptions load_options(const ModelOptions& options, size_t batch_tokens, const Notices& notices) {
+  LoadOptions out = load_options(options.place, notices);
+  out.batch_tokens = batch_tokens;
   if (options.pooling == "cls") out.pooling = Pooling::kCls;
   if (options.pooling == "mean") out.pooling = Pooling::kMean;
   if (options.pooling == "last") out.pooling = Pooling::kLast;

@@ -11,16 +11,15 @@
 
 #include "jsonl.h"
 #include "notices.h"
+#include "place_options.h"
 #include "tamis/types.h"
 
 namespace tamis::cli {
 
 struct ModelOptions {
   std::string directory;
-  std::string device = "cpu";
-  std::string isa;
-  int threads = 0;
   std::string pooling;
+  PlaceOptions place;
 };
 
 struct OutputOptions {
@@ -48,8 +47,6 @@ struct BenchmarkOptions {
 };
 
 void add_model_option(CLI::App& app, ModelOptions& options);
-/// --device, --threads, --isa.
-void add_compute_options(CLI::App& app, ModelOptions& options);
 /// --format (the first of `formats` is marked as the default), --output, --quiet, --verbose.
 void add_output_options(CLI::App& app, OutputOptions& options,
                         const std::vector<std::string>& formats);
@@ -70,7 +67,9 @@ std::string lines_input(const std::vector<std::string>& texts, const InputOption
 /// Arguments as if they had been lines.
 std::vector<TextLine> text_lines(const std::vector<std::string>& texts);
 
-LoadOptions load_options(const ModelOptions& options, const Notices& notices);
+/// With devices of this process. batch_tokens: what --batch-tokens says; 0 = nothing.
+/// Errors: invalid_argument (--sim).
+LoadOptions load_options(const ModelOptions& options, size_t batch_tokens, const Notices& notices);
 Format format_of(const std::string& name);
 
 /// What --max-length became, said once if it is less than what was asked for.

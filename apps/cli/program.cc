@@ -31,6 +31,8 @@ constexpr const char* kFooter = R"(Examples:
   tamis rerank "what is a panda?" "hi" "The giant panda is a bear of China."
   tamis rerank --input requests.jsonl --format jsonl > results.jsonl
   tamis inspect models/bge-reranker-v2-m3
+  tamis devices --watch
+  tamis doctor --model models/bge-reranker-v2-m3
 
 'tamis COMMAND --help' says more about a command.)";
 
@@ -89,8 +91,9 @@ std::vector<Command> build(CLI::App& root) {
   root.set_help_flag("-h,--help", "show help");
   root.set_version_flag("-V,--version", "tamis " + version(), "show the version");
   root.require_subcommand(1);
-  std::vector<Command> commands = {add_rerank(root), add_embed(root), add_tokenize(root),
-                                   add_inspect(root), add_completion(root)};
+  std::vector<Command> commands = {add_rerank(root),    add_embed(root),   add_tokenize(root),
+                                   add_inspect(root),   add_devices(root), add_doctor(root),
+                                   add_completion(root)};
   for (const Command& command : commands) {
     command.app->set_help_flag("-h,--help", "show help");
     command.app->group("Commands");

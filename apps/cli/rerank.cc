@@ -20,9 +20,10 @@ constexpr const char* kFooter = R"(Examples:
   tamis rerank --query "what is a panda?" --passages-file passages.txt --top-n 3
   grep -h bear notes/*.txt | tamis rerank "what is a panda?"
   tamis rerank --input requests.jsonl --format jsonl > results.jsonl
+  tamis rerank --device cpu,cpu --dtype bf16 --memory-limit 2GB -i requests.jsonl
 
 Input of --input is one request a line: {"query": "...", "passages": ["...", "..."]}. The results of
-each come in the order of the requests, sorted by logit, one line (--format jsonl, the default here):
+each come in the order of the requests, sorted by logit, a line each (--format jsonl, the default):
 {"results": [{"index", "logit", "score", "tokens", "truncated"}, ...]}.
 Lines are read until there is work enough for full batches, or until no more input is waiting. Empty
 lines are passed over. A bad line ends the run after all earlier results, unless --keep-going is
@@ -112,8 +113,9 @@ class Rerank {
  private:
   Reranker load() {
     const auto directory = find_model(plain(options_.model.directory), kDefaultReranker);
-    const LoadOptions load = load_options(options_.model, notices_);
+    const LoadOptions load = load_options(options_.model, options_.rerank.batch_tokens, notices_);
     auto out = meter_.load([&] { return Reranker::load(directory, load); });
+    settle(out.place(), options_.model.place, notices_);
     // The default may be more than a small model has; only a wish is worth a notice.
     if (options_.max_length_given->count() > 0) {
       const size_t asked = options_.rerank.max_length;
@@ -210,7 +212,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_flag("--sigmoid", options.sigmoid, "show scores from 0 to 1 in the table, not logits")
       ->group("Scoring");
   add_model_option(app, options.model);
-  add_compute_options(app, options.model);
+  add_place_options(app, options.model.place);
+  add_run_options(app, options.model.place);
   add_output_options(app, options.output, {"table", "json", "jsonl"});
   add_progress_option(app, options.output);
   add_benchmark_options(app, options.benchmark);

@@ -1,3 +1,4 @@
+#include "base/fail.h"
 #include "engine/placement.h"
 #include "tamis/model.h"
 #include "tamis/session.h"
@@ -13,6 +14,7 @@ ModelDescription describe_model(const std::filesystem::path& directory, const Lo
   const auto devices = device_set(options);
   const PlacementPlan plan =
       plan_placement(*model, *devices, parse_device_names(options.device), placement);
+  if (!plan.reason.empty()) log_to(options.log, LogLevel::kInfo, "{}", plan.reason);
   ModelDescription out;
   out.info = make_info(*model);
   for (const PlannedDevice& device : plan.devices) {
