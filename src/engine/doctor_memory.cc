@@ -29,6 +29,14 @@ Room room_on(const Device& device, const PlacementOptions& options) {
   return out;
 }
 
+// As parse_bytes reads it back, to the byte.
+std::string typed_bytes(size_t bytes) {
+  size_t unit = 0;
+  for (; unit < 3 && bytes >= 1000 && bytes % 1000 == 0; ++unit) bytes /= 1000;
+  constexpr const char* kUnits[] = {"B", "KB", "MB", "GB"};
+  return fmt::format("{}{}", bytes, kUnits[unit]);
+}
+
 std::string needed_text(const PlannedDevice& plan, const PlacementOptions& options) {
   return fmt::format("{} needed: {} weights in {}, {} workspace for batches of {} tokens",
                      format_bytes(plan.needed()), format_bytes(plan.weight_bytes),
@@ -94,7 +102,7 @@ std::string ways_out(const HostModel& model, DeviceSet& devices,
     std::string way = fmt::format("{} --device {}", command, name);
     if (dtype != options.dtype) way += fmt::format(" --dtype {}", dtype_text(dtype));
     if (tokens != plan.batch_tokens) way += fmt::format(" --batch-tokens {}", tokens);
-    if (room.limited) way += fmt::format(" --memory-limit {}B", room.available);
+    if (room.limited) way += " --memory-limit " + typed_bytes(room.available);
     ways.push_back(fmt::format("{} ({})", way, format_bytes(d->needed())));
     return true;
   };

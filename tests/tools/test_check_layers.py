@@ -14,6 +14,7 @@ TREE = {
     "include/tamis/error.h": "#include <string>\n#include <stdint.h>\n",
     "include/tamis/reranker.h": '#include "tamis/error.h"\n#include <vector>\n',
     "src/base/fail.h": '#include "tamis/error.h"\n#include <fmt/format.h>\n',
+    "src/base/byte_size.h": "#include <string>\n",
     "src/numeric/dtype.h": '#include "base/fail.h"\n',
     "src/io/json.h": '#include "numeric/dtype.h"\n',
     "src/io/json.cc": '#include "io/json.h"\n#include <simdjson.h>\n',
@@ -31,7 +32,7 @@ TREE = {
     "src/tamis/reranker.cc": '#include "tamis/reranker.h"\n#include "engine/replica.h"\n',
     "apps/cli/output.h": "#include <tamis/reranker.h>\n",
     "apps/cli/main.cc": '#include "output.h"\n#include "tamis/error.h"\n#include <CLI/CLI.hpp>\n',
-    "apps/cli/dto.cc": '#include "io/json.h"\n#include "base/fail.h"\n',
+    "apps/cli/dto.cc": '#include "io/json.h"\n#include "base/fail.h"\n#include "base/byte_size.h"\n',
     "bench/gemm_bench.cc": "#include <dnnl.hpp>\n",
     "tests/unit/io_test.cc": '#include "io/json.h"\n#include "backend/cpu/ops.h"\n',
 }
