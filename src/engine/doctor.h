@@ -81,6 +81,7 @@ struct Speed {
   bool out_of_time = false;
 };
 
+/// command: as above, with its --device.
 void judge_speed(const Speed& speed, const std::string& command, Findings& findings);
 
 }  // namespace tamis::doctor

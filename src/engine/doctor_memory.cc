@@ -93,16 +93,20 @@ std::string ways_out(const HostModel& model, DeviceSet& devices,
                      const std::string& command) {
   std::vector<std::string> ways;
   const std::string& name = plan.device->info().name;
+  std::string list;
+  for (const DeviceName& n : names) {
+    list += fmt::format("{}{}", list.empty() ? "" : ",", n.text());
+  }
   const auto attempt = [&](DType dtype, size_t tokens) {
     PlacementOptions other = options;
     other.dtype = dtype;
     other.batch_tokens = tokens;
     const auto d = planned(model, devices, names, *plan.device, other);
     if (!d || d->needed() > room.available) return false;
-    std::string way = fmt::format("{} --device {}", command, name);
+    std::string way = fmt::format("{} --device {}", command, list);
     if (dtype != options.dtype) way += fmt::format(" --dtype {}", dtype_text(dtype));
     if (tokens != plan.batch_tokens) way += fmt::format(" --batch-tokens {}", tokens);
-    if (room.limited) way += " --memory-limit " + typed_bytes(room.available);
+    if (room.limited) way += fmt::format(" --memory-limit {}", typed_bytes(room.available));
     ways.push_back(fmt::format("{} ({})", way, format_bytes(d->needed())));
     return true;
   };
@@ -118,7 +122,7 @@ std::string ways_out(const HostModel& model, DeviceSet& devices,
   }
   if (room.limited && plan.needed() <= room_on(*plan.device, PlacementOptions()).available) {
     // Rounded up to a megabyte, so that the number can be typed.
-    ways.push_back(fmt::format("{} --device {} --memory-limit {}MB", command, name,
+    ways.push_back(fmt::format("{} --device {} --memory-limit {}MB", command, list,
                                (plan.needed() + 999'999) / 1'000'000));
   }
   if (ways.empty() && !room.limited) {

@@ -44,8 +44,7 @@ void judge_batch(const Speed& speed, const std::string& command, Findings& out) 
                    fmt::format("batches of {} tokens: {:.0f} tokens/s; of {}: {:.0f} tokens/s",
                                used->all_tokens(), used->tokens_per_s(), enough->all_tokens(),
                                enough->tokens_per_s()),
-                   fmt::format("{} --device {} --batch-tokens {}", command, speed.device,
-                               enough->all_tokens())});
+                   fmt::format("{} --batch-tokens {}", command, enough->all_tokens())});
     return;
   }
   out.push_back({"speed.batch", Severity::kOk, fmt::format("Batches suit {}", speed.device),
@@ -67,10 +66,9 @@ void judge_short(const Speed& speed, const std::string& command, Findings& out) 
     out.push_back({"speed.single", Severity::kOk, "Short texts run well by themselves", what, ""});
     return;
   }
-  out.push_back(
-      {"speed.single", Severity::kInfo,
-       fmt::format("Texts one by one would run {:.1f} times slower", ratio), what,
-       fmt::format("give many at once: {} --device {} --input FILE", command, speed.device)});
+  out.push_back({"speed.single", Severity::kInfo,
+                 fmt::format("Texts one by one would run {:.1f} times slower", ratio), what,
+                 fmt::format("give many at once: {} --input FILE", command)});
 }
 
 void judge_launch(const Speed& speed, Findings& out) {

@@ -205,7 +205,8 @@ void examine_model(const DoctorOptions& options, DeviceSet& devices,
     for (const auto& replica : plan_placement(*model, devices, names, placement).replicas) {
       asked.push_back(replica.device->info().name);
     }
-    examine_loaded(options, asked, command, report);
+    const std::string with_device = fmt::format("{} --device {}", command, options.load.device);
+    examine_loaded(options, asked, with_device, report);
   } catch (const Error& e) {
     const bool place = e.code() == ErrorCode::kUnavailable ||
                        e.code() == ErrorCode::kResourceExhausted ||

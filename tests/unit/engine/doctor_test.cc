@@ -60,6 +60,13 @@ TEST(DoctorMemory, SmallerBatchesOr16BitsWouldFit) {
               "tamis rerank --model M --device sim:0 --batch-tokens 1024");
 }
 
+TEST(DoctorMemory, TheAdviceIsForAllTheDevicesThatWereNamed) {
+  PlacementOptions options;
+  options.memory_limit_bytes = 1'500'000;
+  EXPECT_SAYS(plan(without_gpus(), "cpu,cpu", options).findings, "memory.limit", Severity::kProblem,
+              "tamis rerank --model M --device cpu,cpu --batch-tokens ");
+}
+
 TEST(DoctorMemory, OnlyAnotherDeviceWouldFit) {
   const Planned found = plan(without_gpus({"memory=4KiB", "memory=1GiB"}), "sim:0");
   EXPECT_FALSE(found.fits);
