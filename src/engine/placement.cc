@@ -83,6 +83,7 @@ PlacementPlan plan_placement(const HostModel& model, DeviceSet& devices,
       device.batch_tokens = replica.batch_tokens;
       it = plan.devices.insert(plan.devices.end(), std::move(device));
     }
+    it->streams.push_back(replica.stream);
     it->workspace_bytes += replica.workspace_bytes;
     plan.replicas.push_back(std::move(replica));
   }
@@ -96,7 +97,10 @@ std::string what_would_fit(const HostModel& model, const PlannedDevice& plan,
                            const PlacementOptions& options, size_t available) {
   std::vector<std::string> ways;
   for (size_t tokens = plan.batch_tokens / 2; tokens >= 64; tokens /= 2) {
-    const size_t needed = plan.weight_bytes + Workspace::bytes_for(model, *plan.device, {}, tokens);
+    size_t needed = plan.weight_bytes;
+    for (const StreamOptions& stream : plan.streams) {
+      needed += Workspace::bytes_for(model, *plan.device, stream, tokens);
+    }
     if (needed > available) continue;
     ways.push_back(fmt::format("batches of {} tokens ({})", tokens, format_bytes(needed)));
     break;

@@ -34,7 +34,8 @@ struct PlannedReplica {
 struct PlannedDevice {
   std::shared_ptr<Device> device;
   size_t weight_bytes = 0;
-  size_t workspace_bytes = 0;  ///< of all its replicas
+  std::vector<StreamOptions> streams;  ///< of its replicas
+  size_t workspace_bytes = 0;          ///< of all of them
   size_t batch_tokens = 0;
   size_t needed() const { return weight_bytes + workspace_bytes; }
 };

@@ -11,8 +11,8 @@
 #include <iostream>
 #include <optional>
 
-#include "golden.h"
 #include "device/device_set.h"
+#include "golden.h"
 #include "model/encoder.h"
 #include "tamis/embedder.h"
 #include "tamis/reranker.h"
@@ -162,14 +162,13 @@ TEST_F(TeiSnapshots, EveryToken) {
   ASSERT_EQ(expected.size(), input.ids.size());
   std::vector<float> mean(384);
   size_t compared = 0;
-  forward(*weights, batch, workspace, mean,
-          [&](std::string_view stage, ConstMat x) {
-            if (stage != "layer 5") return;
-            for (int64_t r = 0; r < x.rows; ++r, ++compared) {
-              expect_same_vector({x.row(r), 384}, numbers(expected[static_cast<size_t>(r)]), 3e-3,
-                                 0.99999, "token " + std::to_string(r));
-            }
-          });
+  forward(*weights, batch, workspace, mean, [&](std::string_view stage, ConstMat x) {
+    if (stage != "layer 5") return;
+    for (int64_t r = 0; r < x.rows; ++r, ++compared) {
+      expect_same_vector({x.row(r), 384}, numbers(expected[static_cast<size_t>(r)]), 3e-3, 0.99999,
+                         "token " + std::to_string(r));
+    }
+  });
   EXPECT_EQ(compared, expected.size());
 }
 

@@ -225,6 +225,21 @@ TEST(MemoryPlan, WhatDoesNotFitIsRefusedWithBothNumbersAndWhatWould) {
   EXPECT_EQ(tiny.devices->status("sim:0").used_bytes, 0u);
 }
 
+TEST(MemoryPlan, WhatWouldFitDoes) {
+  for (const char* device : {"cpu", "cpu,cpu", "sim:0", "sim:0,sim:0"}) {
+    auto options = on(device);
+    const MemoryPlan plan = describe_model(small_model(), options).plan;
+    options.memory_limit_bytes = plan.weight_bytes + plan.workspace_bytes / 2;
+    const std::string refusal =
+        error_of([&] { Reranker::load(small_model(), options); }, ErrorCode::kResourceExhausted);
+    const std::string_view lead = "batches of ";
+    const size_t advice = refusal.rfind(lead);
+    ASSERT_GT(advice, refusal.find("what would fit")) << refusal;
+    options.batch_tokens = std::stoul(refusal.substr(advice + lead.size()));
+    EXPECT_NO_THROW(Reranker::load(small_model(), options)) << refusal;
+  }
+}
+
 TEST(Compatibility, EveryStorageTypeRunsInEveryOtherOnEveryPlace) {
   const Work work(12);
   for (const char* name : {"xlmr-ce", "xlmr-ce-f16", "xlmr-ce-bf16-labels3"}) {
