@@ -20,7 +20,7 @@ cmake -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/prefix" >"$work/log
   cmake --build "$work/build" >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
 # The tiny fixture model stands in for the directory that the example names.
-"$work/build/consumer" "$source/tests/fixtures/models/xlmr-ce" >"$work/out" || { cat "$work/out"; exit 1; }
+"$work/build/consumer" "$source/tests/fixtures/models/xlmr-ce" sim:0 >"$work/out" || { cat "$work/out"; exit 1; }
 if ! [ -s "$work/out" ]; then
   echo "the example printed nothing"
   exit 1

@@ -77,6 +77,32 @@ TEST(RealModels, DefaultRerankerGivesTheLogitsOfTransformers) {
   }
 }
 
+TEST(RealModels, DefaultRerankerIn16BitsStaysNearAndOnADeviceTheSame) {
+  const fs::path model = kModels / "tamis-reranker-small";
+  SKIP_WITHOUT(model);
+  std::vector<ScoredPair> pairs = default_model_pairs();
+  if (TAMIS_SANITIZED) pairs.resize(2);
+  struct Case {
+    const char* dtype;
+    const char* device;
+    double tolerance;
+  };
+  for (const Case& c : {Case{"f16", "cpu", 5e-3}, {"bf16", "cpu", 3e-2}, {"f32", "sim:0", 1e-4}}) {
+    LoadOptions options;
+    options.dtype = c.dtype;
+    options.device = c.device;
+    const Reranker reranker = Reranker::load(model, options);
+    double worst = 0;
+    for (const ScoredPair& pair : pairs) {
+      const std::string_view passage = pair.passage;
+      const float logit = reranker.rerank(pair.query, std::span(&passage, 1))[0].logit;
+      EXPECT_NEAR(logit, pair.logit, c.tolerance) << c.dtype << ": " << pair.query;
+      worst = std::max(worst, std::abs(static_cast<double>(logit) - pair.logit));
+    }
+    std::cout << c.dtype << " on " << c.device << ": largest difference " << worst << "\n";
+  }
+}
+
 class RealEmbedder : public testing::TestWithParam<std::string> {};
 
 TEST_P(RealEmbedder, GivesTheVectorsOfTransformers) {
