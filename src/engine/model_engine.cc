@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <filesystem>
 #include <future>
 
 #include "base/fail.h"
@@ -15,6 +16,13 @@ using Clock = std::chrono::steady_clock;
 
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// The directory's own name, also if it was given as "models/x/" or ".".
+std::string name_of_directory(const std::filesystem::path& directory) {
+  std::error_code unknown;
+  const auto whole = std::filesystem::weakly_canonical(directory, unknown);
+  return (unknown || whole.filename().empty() ? directory : whole).filename().string();
 }
 
 /// Ids that every model has, none of them padding.
@@ -62,7 +70,7 @@ std::shared_ptr<MemoryAccount> ModelEngine::account(Device& device,
   if (account) {
     account->set_limit(limit);
   } else {
-    known = account = device.open_account(model_->spec.directory.filename().string(), limit);
+    known = account = device.open_account(name_of_directory(model_->spec.directory), limit);
   }
   return account;
 }

@@ -34,6 +34,14 @@ TEST(MemoryWatch, CountsEveryByteByModelAndPurpose) {
   }
 }
 
+TEST(MemoryWatch, NamesAModelByItsDirectoryHoweverThatIsWritten) {
+  for (const char* tail : {"", "/", "/.", "/../xlmr-ce/"}) {
+    const auto options = on("cpu");
+    const Reranker reranker = Reranker::load(small_model().string() + tail, options);
+    EXPECT_EQ(options.devices->status("cpu").models.at(0).model, "xlmr-ce") << tail;
+  }
+}
+
 TEST(MemoryWatch, CallsBackUntilItIsDestroyed) {
   const Devices devices({{"memory=1GiB"}, "none", "/"});
   std::atomic<int> calls{0};

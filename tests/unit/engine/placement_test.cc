@@ -186,8 +186,10 @@ TEST(FlexibleAssignment, AutoTakesTheAcceleratorWithTheMostFreeMemoryAndSaysWhy)
   EXPECT_EQ(Reranker::load(small_model(), on("auto")).device(), "cpu");
 }
 
-TEST(Isolation, EachModelHasItsOwnLimitAndItsOwnFailures) {
-  auto options = on("sim:0", {"", ""});
+class Isolation : public testing::TestWithParam<std::string> {};
+
+TEST_P(Isolation, AModelHasItsOwnLimitAndSurvivesTheFailuresOfAnother) {
+  auto options = on(GetParam(), {"", ""});
   const Reranker steady = Reranker::load(small_model(), options);
   options.device = "sim:1";
   const Reranker doomed = Reranker::load(small_model("bert-ce"), options);
@@ -196,11 +198,13 @@ TEST(Isolation, EachModelHasItsOwnLimitAndItsOwnFailures) {
   options.devices->describe_sim("sim:1", "gone=1");
   error_of([&] { logits(doomed, work); }, ErrorCode::kUnavailable);
   expect_same(logits(steady, work), want, 0);
-  options.device = "sim:0";
+  options.device = GetParam();
   options.memory_limit_bytes = 1000;
   error_of([&] { Reranker::load(small_model("bert-ce"), options); }, ErrorCode::kResourceExhausted);
   expect_same(logits(steady, work), want, 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Places, Isolation, testing::Values("cpu", "sim:0"), place_name);
 
 TEST(MemoryPlan, WhatDoesNotFitIsRefusedWithBothNumbersAndWhatWould) {
   for (const char* device : {"cpu", "sim:0"}) {
