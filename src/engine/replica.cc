@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "engine/placement.h"
 
 namespace tamis {
 namespace {
@@ -36,12 +37,6 @@ bool all_finite(std::span<const float> values) {
     }
   });
   fail(ErrorCode::kInternal, "{}: a result was not finite, and finite when computed again", model);
-}
-
-std::string lower_case_name(DType dtype) {
-  std::string name(name_of(dtype));
-  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c | 0x20; });
-  return name;
 }
 
 }  // namespace
@@ -84,7 +79,7 @@ Placement Replica::placement() const {
   Placement out;
   out.device = device_->info().name;
   out.description = device_->info().description;
-  out.dtype = lower_case_name(weights_->dtype);
+  out.dtype = dtype_text(weights_->dtype);
   if (device_->info().kind == "cpu") out.threads = options_.threads;
   out.cores = options_.cores;
   out.weight_bytes = weights_->buffer.bytes();

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
+#include <span>
 
 #include "base/fail.h"
 
@@ -151,28 +153,44 @@ class Placer {
     out.vocab = table.shape[0];
     out.hidden = table.shape[1];
     if (device_.info().host_memory) return;
-    const bool narrow = size_of(table.dtype) == 2;
-    out.word_dtype = narrow ? table.dtype : dtype_;
-    const auto hidden = static_cast<size_t>(out.hidden);
-    const size_t row_in = hidden * size_of(table.dtype), row_out = hidden * size_of(out.word_dtype);
-    const size_t step = std::max<size_t>(1, kChunkBytes / row_out);
-    const auto rows = static_cast<size_t>(out.vocab);
+    const bool as_stored = size_of(table.dtype) == 2;
+    out.word_dtype = as_stored ? table.dtype : dtype_;
     out.words = base_ + at_;
-    std::vector<float> wide(narrow ? 0 : step * hidden);
-    for (size_t r = 0; r < rows && stream_ != nullptr; r += step) {
-      const size_t n = std::min(step, rows - r);
-      const std::byte* from = table.bytes.data() + r * row_in;
-      std::byte* to = staging_->next(n * row_out);
-      if (narrow) {
-        std::copy_n(from, n * row_in, to);
+    if (stream_ != nullptr) send_words(table, out.word_dtype, base_ + at_);
+    at_ += (table_bytes(table, out.word_dtype) + 63) / 64 * 64;
+  }
+
+  static size_t table_bytes(const TensorView& table, DType dtype) {
+    return static_cast<size_t>(element_count(table.shape)) * size_of(dtype);
+  }
+
+  /// In chunks: the table is a gigabyte.
+  void send_words(const TensorView& table, DType dtype, std::byte* to) {
+    const auto count = static_cast<size_t>(element_count(table.shape));
+    constexpr size_t kStep = kChunkBytes / sizeof(float);
+    std::vector<float> wide(dtype == table.dtype ? 0 : kStep);
+    for (size_t i = 0; i < count; i += kStep) {
+      const size_t n = std::min(kStep, count - i);
+      const std::byte* from = table.bytes.data() + i * size_of(table.dtype);
+      std::byte* staged = staging_->next(n * size_of(dtype));
+      if (dtype == table.dtype) {
+        std::copy_n(from, n * size_of(dtype), staged);
       } else {
-        convert_to_f32(table.dtype, from, wide.data(), n * hidden);
-        convert_from_f32(out.word_dtype, wide.data(), to, n * hidden);
+        convert_to_f32(table.dtype, from, wide.data(), n);
+        convert_from_f32(dtype, wide.data(), staged, n);
+        if (dtype == DType::kF16 && !fit_f16(std::span(wide).first(n))) {
+          require_finite(table, dtype);
+        }
       }
-      staging_->send(base_ + at_ + r * row_out, n * row_out);
+      staging_->send(to + i * size_of(dtype), n * size_of(dtype));
     }
-    at_ += (rows * row_out + 63) / 64 * 64;
-    if (stream_ != nullptr) model_.checkpoint.drop_pages(table);
+    model_.checkpoint.drop_pages(table);
+  }
+
+  /// NaN and Inf pass here: words are checked when they are used.
+  static bool fit_f16(std::span<const float> values) {
+    return std::none_of(values.begin(), values.end(),
+                        [](float x) { return std::abs(x) >= 65520.0f && std::isfinite(x); });
   }
 
   EmbeddingWeights embeddings() {

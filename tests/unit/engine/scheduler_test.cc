@@ -122,8 +122,6 @@ TEST_P(OutOfMemory, TheLowerBudgetIsRememberedAndRaisedAgain) {
 
 TEST_P(OutOfMemory, OnePairThatDoesNotFitIsAnErrorWithTheNumbers) {
   const Reranker reranker = Reranker::load(small_model(), with_room_for(GetParam(), 20));
-  const std::string text(2000, 'x');
-  const std::vector<std::string_view> passages = {"short", text};
   const std::string words = "a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g";
   const std::vector<std::string_view> longer = {"short", words};
   expect_parts(error_of([&] { reranker.rerank("query", longer); }, ErrorCode::kResourceExhausted),

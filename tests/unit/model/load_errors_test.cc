@@ -95,6 +95,19 @@ TEST(LoadErrors, EveryMismatchIsListedNotTheFirstAlone) {
                 "expected [", "got ["});
 }
 
+TEST(LoadErrors, AWordThatF16CannotHoldIsNamedWhereTheTableIsNarrowed) {
+  ModelCopy model("xlmr-ce");
+  model.poke("roberta.embeddings.word_embeddings.weight", 77, 70000.0f);
+  LoadOptions options;
+  options.dtype = "f16";
+  EXPECT_NO_THROW(Reranker::load(model.path(), options)) << "the cpu reads the file's f32";
+  options.device = "sim:0";
+  expect_error([&] { Reranker::load(model.path(), options); }, ErrorCode::kDataLoss,
+               {"word_embeddings", "element 77 is 70000", "F16"});
+  options.dtype = "bf16";
+  EXPECT_NO_THROW(Reranker::load(model.path(), options));
+}
+
 TEST(LoadErrors, AnUnknownArchitectureNamesThoseThatAreSupported) {
   ModelCopy model("xlmr-ce");
   model.replace("config.json", "XLMRobertaForSequenceClassification", "GemmaForCausalLM");
