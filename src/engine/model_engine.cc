@@ -179,7 +179,14 @@ MoveReport ModelEngine::place(std::string_view names, const PlacementOptions& op
 void ModelEngine::replace_beside(const PlacementPlan& plan, const PlacementOptions& options,
                                  MoveReport& report) {
   const auto start = Clock::now();
-  const Replicas fresh = build(plan, options);
+  Replicas fresh;
+  try {
+    fresh = build(plan, options);
+  } catch (...) {
+    // The replicas that stay have their old limit again.
+    for (const PlannedDevice& d : plan.devices) account(*d.device, this->options());
+    throw;
+  }
   report.load_ms = ms_since(start);
   const Replicas old = scheduler_.replicas();
   try {

@@ -102,6 +102,18 @@ TEST(Move, ThatFailsAfterTheOldReplicasWereFreedGoesBack) {
   expect_same(logits(reranker, work), want, 0);
 }
 
+TEST(Move, ThatFailsLeavesTheOldLimit) {
+  const auto options = on("sim:0", {"", ""});
+  Reranker reranker = Reranker::load(small_model(), options);
+  options.devices->describe_sim("sim:1", "fail_alloc=1");
+  MoveOptions limited;
+  limited.memory_limit_bytes = size_t{1} << 30;
+  error_of([&] { reranker.place().to("sim:0,sim:1", limited); }, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(options.devices->status("sim:0").models.at(0).limit_bytes, 0u);
+  reranker.place().to("sim:0,sim:1", limited);
+  EXPECT_EQ(options.devices->status("sim:0").models.at(0).limit_bytes, size_t{1} << 30);
+}
+
 TEST(Move, TwoAtOnceTakeTurns) {
   Reranker reranker = Reranker::load(small_model(), on("cpu", {"", ""}));
   Load load(reranker, 1);
