@@ -92,7 +92,7 @@ void add_place_options(CLI::App& app, PlaceOptions& options) {
                      "cpu (default), cpu:0, sim:0, cuda:0, auto, ref; several: cpu,cpu")
           ->type_name("LIST")
           ->group(kGroup);
-  add_choice(app, "--dtype", options.dtype, {"f32", "f16", "bf16"},
+  add_choice(app, "--dtype", options.dtype, {"f32", "f16", "bf16", "int8"},
              "storage of the weights (default: f32)")
       ->group(kGroup);
   app.add_option("--memory-limit", options.memory_limit,

@@ -106,7 +106,7 @@ class Devices {
 struct Placement {
   std::string device;       ///< "sim:0"
   std::string description;  ///< of the device
-  std::string dtype;        ///< storage of the weights: "f32", "f16", "bf16"
+  std::string dtype;        ///< storage of the weights: "f32", "f16", "bf16", "int8"
   int threads = 0;          ///< of a cpu; 0 elsewhere
   std::vector<int> cores;   ///< that its threads are pinned to; empty = not pinned
   size_t weight_bytes = 0;

@@ -14,7 +14,7 @@ namespace tamis {
 class ModelEngine;
 
 struct MoveOptions {
-  std::string dtype;                         ///< "" = as it is; else "f32", "f16", "bf16"
+  std::string dtype;                         ///< "" = as it is; else "f32", "f16", "bf16", "int8"
   std::optional<int> threads;                ///< none given: as it is
   std::optional<size_t> memory_limit_bytes;  ///< none given: as it is
   std::optional<size_t> batch_tokens;        ///< none given: as it is

@@ -28,7 +28,7 @@ struct LoadOptions {
   /// most free memory, else the cpu), or "ref" (plain loops in double: the specification, slow).
   /// The checkpoint is read into host memory first, whatever is named here.
   std::string device = "cpu";
-  /// Storage of the weights on the device: "f32", "f16", "bf16"; arithmetic is f32.
+  /// Storage of the weights on the device: "f32", "f16", "bf16" with f32 arithmetic, or "int8".
   std::string dtype = "f32";
   /// Threads that compute, of all cpu replicas together; 0 = the cores this process may use
   /// (affinity, cgroup quota).

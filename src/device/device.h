@@ -91,6 +91,7 @@ struct ScratchShape {
   int64_t tokens = 0;
   int64_t features = 0;  ///< inputs of the widest linear layer
   int64_t head_dim = 0;
+  DType dtype = DType::kF32;  ///< of the linear layers
 };
 
 /// Where a model's weights and activations are. Thread rule: every function may be called from any

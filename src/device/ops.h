@@ -28,7 +28,7 @@ struct BatchView {
 struct PackedLinear {
   int64_t in_features = 0;
   int64_t out_features = 0;
-  DType dtype = DType::kF32;        ///< storage of W
+  DType dtype = DType::kF32;        ///< storage of W: f32, f16, bf16 or i8
   const std::byte* data = nullptr;  ///< aligned to 64 bytes
   size_t bytes = 0;
 
@@ -39,6 +39,8 @@ struct PackedLinear {
 struct LinearSource {
   std::vector<const TensorView*> weights;
   std::vector<const TensorView*> biases;  ///< one for each weight; null = zeros
+  /// Packed as int8: these inputs stay f32. Ascending, at most max_outlier_columns.
+  std::vector<int32_t> outlier_columns = {};
 };
 
 struct LayerNormWeights {

@@ -33,7 +33,7 @@ DeviceName choose(const HostModel& model, DeviceSet& devices, const PlacementOpt
   const TensorView& words = model.tensors.at(Slot::kWords);
   const size_t tokens = options.batch_tokens > 0 ? options.batch_tokens : 4096;
   const size_t needed = weight_bytes(model, *cpu, options.dtype) + words.bytes.size() +
-                        Workspace::bytes_for(model, *cpu, {}, tokens);
+                        Workspace::bytes_for(model, *cpu, {}, options.dtype, tokens);
   const KnownDevice* best = nullptr;
   const auto all = devices.list();
   for (const KnownDevice& d : all) {
@@ -72,8 +72,8 @@ PlacementPlan plan_placement(const HostModel& model, DeviceSet& devices,
                                  static_cast<size_t>(all));
     }
     replica.batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : info.batch_tokens;
-    replica.workspace_bytes =
-        Workspace::bytes_for(model, *replica.device, replica.stream, replica.batch_tokens);
+    replica.workspace_bytes = Workspace::bytes_for(model, *replica.device, replica.stream,
+                                                   options.dtype, replica.batch_tokens);
     auto it = std::find_if(plan.devices.begin(), plan.devices.end(),
                            [&](const auto& d) { return d.device == replica.device; });
     if (it == plan.devices.end()) {
@@ -99,7 +99,7 @@ std::string what_would_fit(const HostModel& model, const PlannedDevice& plan,
   for (size_t tokens = plan.batch_tokens / 2; tokens >= 64; tokens /= 2) {
     size_t needed = plan.weight_bytes;
     for (const StreamOptions& stream : plan.streams) {
-      needed += Workspace::bytes_for(model, *plan.device, stream, tokens);
+      needed += Workspace::bytes_for(model, *plan.device, stream, options.dtype, tokens);
     }
     if (needed > available) continue;
     ways.push_back(fmt::format("batches of {} tokens ({})", tokens, format_bytes(needed)));
@@ -156,13 +156,14 @@ MemoryPlan memory_plan(const HostModel& model, const PlannedDevice& plan) {
 }
 
 DType parse_dtype(std::string_view text) {
-  for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
     if (text == dtype_text(dtype)) return dtype;
   }
-  fail(ErrorCode::kInvalidArgument, "no dtype \"{}\"; expected f32, f16 or bf16", text);
+  fail(ErrorCode::kInvalidArgument, "no dtype \"{}\"; expected f32, f16, bf16 or int8", text);
 }
 
 std::string dtype_text(DType dtype) {
+  if (dtype == DType::kI8) return "int8";
   std::string name(name_of(dtype));
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return name;

@@ -60,7 +60,7 @@ void check_fits(const HostModel& model, const PlannedDevice& plan, const Placeme
 /// The same as a list for people and programs.
 MemoryPlan memory_plan(const HostModel& model, const PlannedDevice& plan);
 
-/// "f32", "f16", "bf16". Errors: invalid_argument.
+/// "f32", "f16", "bf16", "int8". Errors: invalid_argument.
 DType parse_dtype(std::string_view text);
 /// The way back, in lower case.
 std::string dtype_text(DType dtype);

@@ -62,7 +62,7 @@ void Replica::reserve(size_t tokens) {
     workspace_on_device_ = b.bytes() == 0 || device_->owns(b.data(), b.bytes());
   };
   try {
-    workspace_.reserve(*weights_->host, tokens);
+    workspace_.reserve(*weights_, tokens);
   } catch (...) {
     note();
     throw;

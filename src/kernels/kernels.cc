@@ -1,5 +1,7 @@
 #include "kernels/kernels.h"
 
+#include "numeric/quantization.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/kernels.cc"
 #include <hwy/foreach_target.h>
@@ -8,6 +10,7 @@
 #include "kernels/attention-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
+#include "kernels/gemm_int8-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tamis::kernels::HWY_NAMESPACE {
@@ -20,9 +23,25 @@ constexpr std::string_view isa_name() {
 }
 
 const KernelTable* table() {
-  static const KernelTable kTable = {
-      isa_name(), kMr,   panel_width(), pack_panel, gemm,   attention,    layer_norm,
-      add,        scale, dot,           all_finite, to_f32, gemm_scratch, attention_scratch};
+  static const KernelTable kTable = {.isa = isa_name(),
+                                     .mr = kMr,
+                                     .nr = panel_width(),
+                                     .pack_panel = pack_panel,
+                                     .pack_int8_panel = pack_int8_panel,
+                                     .quantize_row = quantize_row,
+                                     .gemm_int8 = gemm_int8,
+                                     .gemm = gemm,
+                                     .attention = attention,
+                                     .layer_norm = layer_norm,
+                                     .add = add,
+                                     .scale = scale,
+                                     .dot = dot,
+                                     .all_finite = all_finite,
+                                     .to_f32 = to_f32,
+                                     .gemm_scratch = gemm_scratch,
+                                     .gemm_int8_scratch = gemm_int8_scratch,
+                                     .attention_scratch = attention_scratch,
+                                     .int8 = nullptr};
   return &kTable;
 }
 
@@ -34,16 +53,43 @@ namespace tamis::kernels {
 
 HWY_EXPORT(table);
 
-std::vector<const KernelTable*> supported_tables() {
-  std::vector<const KernelTable*> out;
+Int8Panel::Int8Panel(int64_t inputs, int64_t nr)
+    : depth((inputs + kInt8Depth - 1) / kInt8Depth * kInt8Depth),
+      slots(max_outlier_columns(inputs)),
+      scales(static_cast<size_t>(depth * nr)),
+      sums(scales + static_cast<size_t>(nr) * sizeof(float)),
+      bias(sums + static_cast<size_t>(nr) * sizeof(int32_t)),
+      outliers(bias + static_cast<size_t>(nr) * sizeof(float)),
+      bytes((outliers + static_cast<size_t>(slots * nr) * sizeof(float) + 63) / 64 * 64) {}
+
+namespace {
+
+std::vector<KernelTable> make_tables() {
+  std::vector<KernelTable> out;
   // Lower bits are better targets. One at a time is made the only choice, so that every table that
   // this CPU can run is reachable, not the best one alone. Highway's own choice is left as it is.
   for (int64_t targets = hwy::SupportedTargets() & HWY_TARGETS; targets != 0;
        targets &= targets - 1) {
     hwy::ChosenTarget chosen;
     chosen.Update(targets & -targets);
-    out.push_back(HWY_DISPATCH_TABLE(table)[chosen.GetIndex()]());
+    KernelTable table = *HWY_DISPATCH_TABLE(table)[chosen.GetIndex()]();
+    for (const Int8Dot* dot : int8_dots(table.nr)) {
+      // The generic one is offered where there is no other.
+      if (dot == &kInt8Generic && !out.empty() && out.back().nr == table.nr) continue;
+      table.int8 = dot;
+      if (dot != &kInt8Generic) table.isa = dot->isa;
+      out.push_back(table);
+    }
   }
+  return out;
+}
+
+}  // namespace
+
+std::vector<const KernelTable*> supported_tables() {
+  static const std::vector<KernelTable> kTables = make_tables();
+  std::vector<const KernelTable*> out;
+  for (const KernelTable& t : kTables) out.push_back(&t);
   return out;
 }
 

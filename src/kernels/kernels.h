@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/int8_dot.h"
 #include "numeric/activation.h"
 #include "numeric/dtype.h"
 
@@ -22,6 +23,56 @@ struct GemmArgs {
   const std::byte* packed;  ///< aligned to 64 bytes
   DType dtype;              ///< f32, f16 or bf16
   const float* bias;        ///< [panels * nr], zeros beyond cols; never null
+  int64_t cols;
+  int64_t panel_begin;
+  int64_t panel_end;
+  Activation activation;
+  float* c;
+  int64_t ldc;
+};
+
+/// How a panel of an int8 layer lies in memory. x W^T = x' W'^T + (the outlier columns): W' is s8
+/// with a scale for each output, and x' is u8 with a scale and a zero point for each row.
+struct Int8Panel {
+  Int8Panel(int64_t inputs, int64_t nr);
+  int64_t depth;    ///< inputs, padded to kInt8Depth
+  int64_t slots;    ///< room for outlier columns, that is inputs of f32
+  size_t scales;    ///< offset of f32 [nr]; the weights, s8 [depth / 4][nr][4], come first
+  size_t sums;      ///< s32 [nr]: of the weights over the inputs
+  size_t bias;      ///< f32 [nr]
+  size_t outliers;  ///< f32 [slots][nr]
+  size_t bytes;
+};
+
+/// x[i] = scale * (q[i] - zero), outlier columns apart. A row with NaN or Inf has a scale of NaN.
+struct RowScale {
+  float scale;
+  int32_t zero;
+};
+
+/// A row of activations, to be quantised.
+struct QuantizeArgs {
+  const float* x;
+  int64_t inputs;
+  const int32_t* outlier_columns;  ///< ascending
+  int64_t outlier_count;
+  int32_t levels;   ///< Int8Dot::levels
+  float* clean;     ///< scratch: [inputs]
+  uint8_t* q;       ///< [inputs padded to kInt8Depth]
+  RowScale* scale;  ///< 1
+  float* outliers;  ///< [outlier_count]: the inputs that stay f32
+};
+
+/// C[rows, cols] = act(A W^T + bias) for quantised A and the panels [panel_begin, panel_end).
+struct Int8GemmArgs {
+  const uint8_t* a;  ///< [rows, a multiple of kInt8RowGroup may be read][lda]
+  int64_t lda;
+  const RowScale* scales;  ///< [rows]
+  const float* outliers;   ///< [rows][outlier_count]
+  int64_t outlier_count;
+  int64_t rows;
+  int64_t inputs;
+  const std::byte* packed;  ///< aligned to 64 bytes
   int64_t cols;
   int64_t panel_begin;
   int64_t panel_end;
@@ -49,16 +100,25 @@ struct AttentionArgs {
 struct StoredRow {
   const std::byte* data;
   DType dtype;
+  float scale = 1.0f;               ///< of dtype i8
+  const float* outliers = nullptr;  ///< of dtype i8: [outlier_count], whose columns hold zeros
 };
 
 struct KernelTable {
-  std::string_view isa;  ///< "avx512", "avx2", "sse4", "baseline"
+  std::string_view isa;  ///< "amx", "avx512_vnni", "avx512", "avx_vnni", "avx2", "sse4", "baseline"
   int64_t mr;            ///< rows of the GEMM's register tile
   int64_t nr;            ///< columns of it, and of a packed panel
 
   /// One panel of packed weights, [k][nr] of `dtype`, from nr rows of W [., k]. False if a value is
   /// NaN or infinite, or becomes so in `dtype`.
   bool (*pack_panel)(const StoredRow* rows, int64_t k, DType dtype, std::byte* panel);
+  /// One panel of an int8 layer (but for its bias) from nr rows of W [., inputs], floating or i8.
+  /// False if a value is NaN or infinite.
+  bool (*pack_int8_panel)(const StoredRow* rows, int64_t inputs, const int32_t* outlier_columns,
+                          int64_t outlier_count, std::byte* panel);
+  void (*quantize_row)(const QuantizeArgs& args);
+  /// Scratch: gemm_int8_scratch(rows) s32.
+  void (*gemm_int8)(const Int8Dot& dot, const Int8GemmArgs& args, int32_t* scratch);
   /// Scratch: gemm_scratch(rows, k) floats.
   void (*gemm)(const GemmArgs& args, float* scratch);
   /// Scratch: attention_scratch(queries, keys, head_dim) floats.
@@ -78,10 +138,13 @@ struct KernelTable {
   void (*to_f32)(DType dtype, const std::byte* src, int64_t n, float* dst);
 
   size_t (*gemm_scratch)(int64_t rows, int64_t k);
+  size_t (*gemm_int8_scratch)(int64_t rows);
   size_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t head_dim);
+  const Int8Dot* int8;  ///< of the same panels
 };
 
-/// The tables that this CPU can run, best first; never empty.
+/// The tables that this CPU can run, best first; never empty. Those of one instruction set with and
+/// without int8 instructions of their own differ in `isa` and `int8` alone.
 std::vector<const KernelTable*> supported_tables();
 /// By name, or null if this CPU cannot run it or it is unknown.
 const KernelTable* find_table(std::string_view isa);

@@ -145,7 +145,7 @@ void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& w
 void forward(const ModelWeights& weights, const PackedBatch& batch, Workspace& workspace,
              std::span<float> out, const Probe& probe) {
   check_ids(weights.embeddings, batch);
-  workspace.reserve(*weights.host, batch.tokens());
+  workspace.reserve(weights, batch.tokens());
   try {
     enqueue(weights, batch, workspace, out, probe);
   } catch (...) {

@@ -90,8 +90,10 @@ class Placer {
     out.embeddings = embeddings();
     for (int64_t i = 0; i < spec.config.num_hidden_layers; ++i) out.layers.push_back(layer(i));
     if (spec.kind == ModelKind::kCrossEncoder) {
-      out.head_dense = linear({{Slot::kHeadDenseWeight, Slot::kHeadDenseBias}});
-      out.head_out = linear({{Slot::kHeadOutWeight, Slot::kHeadOutBias}});
+      // One row a sequence: nothing is won in int8, and these numbers are the scores.
+      const DType dtype = dtype_ == DType::kI8 ? DType::kF32 : dtype_;
+      out.head_dense = linear({{Slot::kHeadDenseWeight, Slot::kHeadDenseBias}}, 0, dtype);
+      out.head_out = linear({{Slot::kHeadOutWeight, Slot::kHeadOutBias}}, 0, dtype);
     }
     return at_;
   }
@@ -126,7 +128,8 @@ class Placer {
     return {g, floats(beta, layer), static_cast<float>(model_.spec.config.layer_norm_eps)};
   }
 
-  PackedLinear linear(std::initializer_list<std::pair<Slot, Slot>> parts, int64_t layer = 0) {
+  PackedLinear linear(std::initializer_list<std::pair<Slot, Slot>> parts, int64_t layer,
+                      DType dtype) {
     LinearSource source;
     PackedLinear out;
     for (auto [weight, bias] : parts) {
@@ -135,10 +138,10 @@ class Placer {
       out.out_features += source.weights.back()->shape[0];
     }
     out.in_features = source.weights[0]->shape[1];
-    out.dtype = dtype_;
-    out.bytes = device_.linear_bytes(out.in_features, out.out_features, dtype_);
+    out.dtype = dtype;
+    out.bytes = device_.linear_bytes(out.in_features, out.out_features, dtype);
     out.data = put(out.bytes, [&](std::byte* to) {
-      stream_->ops().pack_linear(source, dtype_, to);
+      stream_->ops().pack_linear(source, dtype, to);
       for (const TensorView* w : source.weights) model_.checkpoint.drop_pages(*w);
     });
     return out;
@@ -154,7 +157,7 @@ class Placer {
     out.hidden = table.shape[1];
     if (device_.info().host_memory) return;
     const bool as_stored = size_of(table.dtype) == 2;
-    out.word_dtype = as_stored ? table.dtype : dtype_;
+    out.word_dtype = as_stored ? table.dtype : dtype_ == DType::kI8 ? DType::kF16 : dtype_;
     out.words = base_ + at_;
     if (stream_ != nullptr) send_words(table, out.word_dtype, base_ + at_);
     at_ += (table_bytes(table, out.word_dtype) + 63) / 64 * 64;
@@ -213,12 +216,12 @@ class Placer {
 
   LayerWeights layer(int64_t i) {
     LayerWeights out;
-    out.query = linear({{Slot::kQueryWeight, Slot::kQueryBias}}, i);
-    out.key_value =
-        linear({{Slot::kKeyWeight, Slot::kKeyBias}, {Slot::kValueWeight, Slot::kValueBias}}, i);
-    out.attention_out = linear({{Slot::kAttentionWeight, Slot::kAttentionBias}}, i);
-    out.up = linear({{Slot::kUpWeight, Slot::kUpBias}}, i);
-    out.down = linear({{Slot::kDownWeight, Slot::kDownBias}}, i);
+    out.query = linear({{Slot::kQueryWeight, Slot::kQueryBias}}, i, dtype_);
+    out.key_value = linear(
+        {{Slot::kKeyWeight, Slot::kKeyBias}, {Slot::kValueWeight, Slot::kValueBias}}, i, dtype_);
+    out.attention_out = linear({{Slot::kAttentionWeight, Slot::kAttentionBias}}, i, dtype_);
+    out.up = linear({{Slot::kUpWeight, Slot::kUpBias}}, i, dtype_);
+    out.down = linear({{Slot::kDownWeight, Slot::kDownBias}}, i, dtype_);
     out.attention_norm = norm(Slot::kAttentionGamma, Slot::kAttentionBeta, i);
     out.output_norm = norm(Slot::kOutputGamma, Slot::kOutputBeta, i);
     return out;

@@ -9,7 +9,7 @@ namespace {
 
 /// Parts of the buffer, in bytes; each is aligned to 64.
 struct Layout {
-  Layout(const HostModel& model, const Device& device, const StreamOptions& options,
+  Layout(const HostModel& model, const Device& device, const StreamOptions& options, DType dtype,
          size_t tokens) {
     const io::ModelConfig& c = model.spec.config;
     const auto h = static_cast<size_t>(c.hidden_size);
@@ -19,7 +19,7 @@ struct Layout {
     scratch = indices + round((6 * tokens + 2) * sizeof(int32_t));
     bytes = scratch + round(device.scratch_bytes(
                           {static_cast<int64_t>(tokens), static_cast<int64_t>(std::max(h, f)),
-                           c.hidden_size / c.num_attention_heads},
+                           c.hidden_size / c.num_attention_heads, dtype},
                           options));
   }
   static size_t round(size_t n) { return (n + 63) / 64 * 64; }
@@ -37,17 +37,18 @@ Workspace::Workspace(std::shared_ptr<Device> device, const StreamOptions& option
       stream_(device_->make_stream(options)) {}
 
 size_t Workspace::bytes_for(const HostModel& model, const Device& device,
-                            const StreamOptions& options, size_t tokens) {
-  return Layout(model, device, options, tokens).bytes;
+                            const StreamOptions& options, DType dtype, size_t tokens) {
+  return Layout(model, device, options, dtype, tokens).bytes;
 }
 
-void Workspace::reserve(const HostModel& model, size_t tokens) {
+void Workspace::reserve(const ModelWeights& weights, size_t tokens) {
+  const HostModel& model = *weights.host;
   hidden_ = model.spec.config.hidden_size;
   intermediate_ = model.spec.config.intermediate_size;
   outputs_ = model.output_size();
   if (static_cast<int64_t>(tokens) <= tokens_) return;
   release();  // before allocating anew
-  const Layout layout(model, *device_, options_, tokens);
+  const Layout layout(model, *device_, options_, weights.dtype, tokens);
   buffer_ = device_->allocate(layout.bytes, account_, Purpose::kWorkspace);
   indices_offset_ = layout.indices;
   tokens_ = static_cast<int64_t>(tokens);

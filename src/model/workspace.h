@@ -21,10 +21,10 @@ class Workspace {
   /// {q, k, v, context}, the feed-forward layer and the result, which are never alive together;
   /// six indices a token at most; and the scratch of the ops.
   static size_t bytes_for(const HostModel& model, const Device& device,
-                          const StreamOptions& options, size_t tokens);
+                          const StreamOptions& options, DType dtype, size_t tokens);
   /// Errors: resource_exhausted; then what was there is gone as well, and the next call may ask for
   /// less.
-  void reserve(const HostModel& model, size_t tokens);
+  void reserve(const ModelWeights& weights, size_t tokens);
   /// Gives the memory back; the next batch allocates anew. Returns the bytes.
   size_t release();
 

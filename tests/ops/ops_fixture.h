@@ -109,7 +109,7 @@ class TestDevice {
       : options_{threads, {}},
         device_(DeviceSet({}).open(parse_device_name(name), isa)),
         stream_(device_->make_stream(options_)) {
-    scratch_ = allocate(device_->scratch_bytes({4096, 4096, 128}, options_));
+    scratch_ = allocate(device_->scratch_bytes({4096, 4096, 128, DType::kI8}, options_));
     ops().set_scratch({scratch_.data(), scratch_.bytes()});
   }
   Ops& ops() { return stream_->ops(); }

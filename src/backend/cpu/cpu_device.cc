@@ -61,7 +61,7 @@ class CpuDevice : public HostDevice {
     return CpuLinearLayout(in, out, dtype, table_.nr).bytes;
   }
   size_t scratch_bytes(const ScratchShape& shape, const StreamOptions& options) const override {
-    return cpu_scratch_bytes(table_, shape) * static_cast<size_t>(threads(options));
+    return cpu_scratch_bytes(table_, shape, threads(options));
   }
 
  private:

@@ -4,14 +4,18 @@
 #include <cmath>
 #include <cstring>
 
+#include "backend/ref/ref_int8.h"
 #include "device/host_device.h"
 
 namespace tamis {
 namespace {
 
-/// A packed layer: W [out][in] in its storage type, then the bias as f32 [out].
+/// A packed layer: W [out][in] in its storage type (int8: as ref_int8.cc has it), then the bias as
+/// f32 [out].
 size_t bias_offset(int64_t in, int64_t out, DType dtype) {
-  return (static_cast<size_t>(in * out) * size_of(dtype) + 63) / 64 * 64;
+  const size_t bytes = dtype == DType::kI8 ? ref_int8_bytes(in, out)
+                                           : static_cast<size_t>(in * out) * size_of(dtype);
+  return (bytes + 63) / 64 * 64;
 }
 
 size_t packed_bytes(int64_t in, int64_t out, DType dtype) {
@@ -58,16 +62,19 @@ class RefOps : public Ops {
       const TensorView& w = *source.weights[i];
       require_finite(w, dtype);
       const auto n = static_cast<size_t>(element_count(w.shape));
-      std::vector<float> values(n);
-      convert_to_f32(w.dtype, w.bytes.data(), values.data(), n);
-      convert_from_f32(dtype, values.data(), to, n);
-      to += n * size_of(dtype);
+      if (dtype != DType::kI8) {
+        std::vector<float> values(n);
+        convert_to_f32(w.dtype, w.bytes.data(), values.data(), n);
+        convert_from_f32(dtype, values.data(), to, n);
+        to += n * size_of(dtype);
+      }
       if (const TensorView* b = source.biases[i]; b != nullptr) {
         require_finite(*b, DType::kF32);
         convert_to_f32(b->dtype, b->bytes.data(), bias, static_cast<size_t>(w.shape[0]));
       }
       bias += w.shape[0];
     }
+    if (dtype == DType::kI8) ref_int8_pack(source, out);
   }
 
   void set_scratch(std::span<std::byte>) override {}
@@ -89,6 +96,17 @@ class RefOps : public Ops {
     const int64_t in = weights.in_features, out = weights.out_features;
     const auto* bias =
         reinterpret_cast<const float*>(weights.data + bias_offset(in, out, weights.dtype));
+    if (weights.dtype == DType::kI8) {
+      std::vector<double> sums(static_cast<size_t>(out));
+      for (int64_t r = 0; r < x.rows; ++r) {
+        ref_int8_row(weights, x.row(r), sums.data());
+        for (int64_t o = 0; o < out; ++o) {
+          y.row(r)[o] =
+              static_cast<float>(activate(activation, sums[static_cast<size_t>(o)] + bias[o]));
+        }
+      }
+      return;
+    }
     std::vector<float> row(static_cast<size_t>(in));
     for (int64_t o = 0; o < out; ++o) {
       const size_t at = static_cast<size_t>(o) * row.size() * size_of(weights.dtype);

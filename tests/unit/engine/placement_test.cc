@@ -262,7 +262,7 @@ TEST(Compatibility, EveryStorageTypeRunsInEveryOtherOnEveryPlace) {
   options.dtype = "f8";
   expect_parts(
       error_of([&] { Reranker::load(small_model(), options); }, ErrorCode::kInvalidArgument),
-      {"f8", "f32, f16 or bf16"});
+      {"f8", "f32, f16, bf16 or int8"});
 }
 
 TEST(SixteenBit, ReplicasTakeHalfTheMemoryAndKeepTheirDtypeWhenTheyMove) {
