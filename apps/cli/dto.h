@@ -14,6 +14,7 @@
 #include "tamis/embedder.h"
 #include "tamis/error.h"
 #include "tamis/model.h"
+#include "tamis/quantize.h"
 #include "tamis/reranker.h"
 #include "tamis/tokenizer.h"
 
@@ -32,6 +33,11 @@ struct TextLine {
   std::string text;  ///< or the query
   std::optional<std::string> passage;
 };
+
+/// {"query", "passages", and perhaps "relevance": [number, ...]}. Errors: data_loss.
+QuantizeRequest parse_quantize_line(std::string_view line, const std::string& where,
+                                    size_t& utf8_replacements);
+void write_quantize_report(std::string& out, const QuantizeReport& report, JsonLayout layout);
 
 /// Parses one line. `where` ("pairs.jsonl:7") begins every message. Ill-formed UTF-8 is repaired
 /// first and counted in utf8_replacements; an escaped lone surrogate ("\ud800") is an error,

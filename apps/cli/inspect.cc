@@ -190,7 +190,7 @@ int run(const Options& options) {
   const auto directory = find_model(plain(given), kDefaultReranker);
   const ModelDescription model = describe_model(
       directory, load_options(options.model, options.batch_tokens, notices), options.batch_tokens);
-  const std::string& dtype = options.model.place.dtype;
+  const std::string& dtype = model.dtype;
   if (options.output.format == "json") {
     write_description(output.buffer(), model, dtype, supported_isas(), JsonLayout::kIndented);
     output.buffer() += '\n';

@@ -93,13 +93,18 @@ void add_place_options(CLI::App& app, PlaceOptions& options) {
           ->type_name("LIST")
           ->group(kGroup);
   add_choice(app, "--dtype", options.dtype, {"f32", "f16", "bf16", "int8"},
-             "storage of the weights (default: f32)")
+             "of the weights (default: f32; int8 if the model is quantised)")
       ->group(kGroup);
   app.add_option("--memory-limit", options.memory_limit,
                  "the most that the model may take on each device: 800MB, 2GiB")
       ->check(kSize)
       ->type_name("SIZE")
       ->group(kGroup);
+  add_work_options(app, options);
+  add_sim_option(app, options);
+}
+
+void add_work_options(CLI::App& app, PlaceOptions& options) {
   add_count(app, "--threads", options.threads, 0,
             "threads that compute (default: all usable cores)")
       ->check(at_most(static_cast<size_t>(std::numeric_limits<int>::max())))
@@ -108,7 +113,6 @@ void add_place_options(CLI::App& app, PlaceOptions& options) {
                  "instruction set; default: the best here (tamis inspect lists them)")
       ->type_name("NAME")
       ->group(kGroup);
-  add_sim_option(app, options);
 }
 
 void add_run_options(CLI::App& app, PlaceOptions& options) {

@@ -20,7 +20,7 @@ namespace tamis::cli {
 
 struct PlaceOptions {
   std::string device = "cpu";
-  std::string dtype = "f32";
+  std::string dtype;         ///< empty: as LoadOptions::dtype
   std::string memory_limit;  ///< as it was typed; empty: none
   size_t threads = 0;
   std::string isa;
@@ -34,6 +34,8 @@ struct PlaceOptions {
 void add_sim_option(CLI::App& app, PlaceOptions& options);
 /// --device, --dtype, --memory-limit, --threads, --isa, --sim.
 void add_place_options(CLI::App& app, PlaceOptions& options);
+/// --threads, --isa: of commands that work on the cpu.
+void add_work_options(CLI::App& app, PlaceOptions& options);
 /// --warmup, --device-timeout: of commands that run a model on what the user gives them.
 void add_run_options(CLI::App& app, PlaceOptions& options);
 

@@ -55,6 +55,7 @@ struct MemoryPlan {
 struct ModelDescription {
   ModelInfo info;
   std::vector<TensorInfo> tensors;  ///< sorted by name
+  std::string dtype;                ///< that LoadOptions::dtype comes to
   MemoryPlan plan;                  ///< of the first device
   std::vector<MemoryPlan> plans;    ///< of each
 };

@@ -28,8 +28,9 @@ struct LoadOptions {
   /// most free memory, else the cpu), or "ref" (plain loops in double: the specification, slow).
   /// The checkpoint is read into host memory first, whatever is named here.
   std::string device = "cpu";
-  /// Storage of the weights on the device: "f32", "f16", "bf16" with f32 arithmetic, or "int8".
-  std::string dtype = "f32";
+  /// The layers' weights on the device: "f32", or "f16" and "bf16" with f32 arithmetic, or "int8"
+  /// (weights and activations). "" = "int8" of a directory that `tamis quantize` made, else "f32".
+  std::string dtype;
   /// Threads that compute, of all cpu replicas together; 0 = the cores this process may use
   /// (affinity, cgroup quota).
   int threads = 0;
@@ -63,8 +64,9 @@ struct RunStats {
 /// Called between batches with sequences done so far and in all.
 using Progress = std::function<void(size_t done, size_t total)>;
 
-/// Instruction sets that the cpu device can use here, best first ("avx512", "avx2", "sse4",
-/// "baseline").
+/// Instruction sets that the cpu device can use here, best first ("amx", "avx512_vnni",
+/// "avx512", "avx_vnni", "avx2", "sse4", "baseline"); the first two and avx_vnni differ from what
+/// follows them in int8 alone.
 std::vector<std::string> supported_isas();
 
 /// "0.1.0"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "numeric/activation.h"
+#include "numeric/quantization.h"
 #include "numeric/tensor_view.h"
 
 namespace tamis {
@@ -35,12 +36,20 @@ struct PackedLinear {
   explicit operator bool() const { return data != nullptr; }
 };
 
+/// What belongs to a weight that is stored as i8: w[o][i] = scale[o] * q[o][i] / smoothing[i], and
+/// in outlier column number j, where q is 0, outliers[o][j].
+struct StoredInt8 {
+  const float* scale = nullptr;     ///< [out]
+  const float* outliers = nullptr;  ///< [out, outlier columns]
+};
+
 /// A weight [out, in] and bias [out] as stored in the checkpoint; several are stacked on out.
 struct LinearSource {
   std::vector<const TensorView*> weights;
   std::vector<const TensorView*> biases;  ///< one for each weight; null = zeros
-  /// Packed as int8: these inputs stay f32. Ascending, at most max_outlier_columns.
-  std::vector<int32_t> outlier_columns = {};
+  /// For packing as int8. Weights that are stored as i8 were made with the same.
+  const InputQuantization* quantization = nullptr;
+  std::vector<StoredInt8> int8 = {};  ///< one for each weight of dtype i8, else empty
 };
 
 struct LayerNormWeights {

@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "base/host.h"
+#include "model/calibration.h"
 
 namespace tamis {
 namespace {
@@ -84,11 +85,31 @@ std::shared_ptr<const ModelWeights> ModelEngine::weights(const std::shared_ptr<D
     known = weights_[{device.get(), options.dtype}];
   }
   if (auto shared = known.lock()) return shared;
-  auto placed = place_weights(model_, *device, stream, options.dtype, account(*device, options),
-                              std::chrono::milliseconds(options.timeout_ms));
+  const auto quantized =
+      options.dtype == DType::kI8 && !model_->tensors.quantized() ? quantization(options) : nullptr;
+  auto placed =
+      place_weights(model_, *device, stream, options.dtype, quantized.get(),
+                    account(*device, options), std::chrono::milliseconds(options.timeout_ms));
   const std::lock_guard lock(mutex_);
   weights_[{device.get(), options.dtype}] = placed;
   return placed;
+}
+
+std::shared_ptr<const ModelQuantization> ModelEngine::quantization(
+    const PlacementOptions& options) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (quantization_) return quantization_;
+  }
+  const auto cpu = devices_->open({"cpu", -1}, options.isa);
+  const auto account = cpu->open_account("calibration", MemoryAccount::no_limit);
+  StreamOptions stream;
+  stream.threads = options.threads;
+  auto found = std::make_shared<const ModelQuantization>(
+      calibrate(model_, cpu, stream, account, random_sample(*model_),
+                std::chrono::milliseconds(options.timeout_ms)));
+  const std::lock_guard lock(mutex_);
+  return quantization_ = found;
 }
 
 ModelEngine::Replicas ModelEngine::build(const PlacementPlan& plan,

@@ -47,6 +47,8 @@ class ModelEngine {
   std::shared_ptr<MemoryAccount> account(Device& device, const PlacementOptions& options);
   std::shared_ptr<const ModelWeights> weights(const std::shared_ptr<Device>& device, Stream& stream,
                                               const PlacementOptions& options);
+  /// Of a model whose weights are not int8 already; found once.
+  std::shared_ptr<const ModelQuantization> quantization(const PlacementOptions& options);
   void replace_beside(const PlacementPlan& plan, const PlacementOptions& options,
                       MoveReport& report);
   void replace_after(const PlacementPlan& plan, const PlacementOptions& options,
@@ -66,6 +68,7 @@ class ModelEngine {
   std::map<size_t, size_t> seen_;  // tokens, in powers of two -> most sequences in one call
   std::map<const Device*, std::weak_ptr<MemoryAccount>> accounts_;
   std::map<std::pair<const Device*, DType>, std::weak_ptr<const ModelWeights>> weights_;
+  std::shared_ptr<const ModelQuantization> quantization_;
 
   Scheduler scheduler_;
 };

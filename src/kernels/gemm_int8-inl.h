@@ -15,6 +15,7 @@
 #include <cstring>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
@@ -64,6 +65,26 @@ HWY_INLINE Range range_of(const float* x, int64_t n) {
   return out;
 }
 
+/// y *= x
+HWY_INLINE void multiply(const float* x, int64_t n, float* y) {
+  const FloatTag d;
+  for_each(
+      n,
+      [&](int64_t i)
+          HWY_ATTR { hn::StoreU(hn::Mul(hn::LoadU(d, y + i), hn::LoadU(d, x + i)), d, y + i); },
+      [&](int64_t i) HWY_ATTR { y[i] *= x[i]; });
+}
+
+/// y /= x
+HWY_INLINE void divide(const float* x, int64_t n, float* y) {
+  const FloatTag d;
+  for_each(
+      n,
+      [&](int64_t i)
+          HWY_ATTR { hn::StoreU(hn::Div(hn::LoadU(d, y + i), hn::LoadU(d, x + i)), d, y + i); },
+      [&](int64_t i) HWY_ATTR { y[i] /= x[i]; });
+}
+
 /// Zero is a level, so that inputs of zero, padding among them, cost no error.
 HWY_NOINLINE void quantize_row(const QuantizeArgs& args) {
   const FloatTag d;
@@ -71,7 +92,7 @@ HWY_NOINLINE void quantize_row(const QuantizeArgs& args) {
   const hn::Rebind<uint8_t, FloatTag> d8;
   const float* x = args.x;
   bool finite = true;
-  if (args.outlier_count > 0) {
+  if (args.smoothing != nullptr || args.outlier_count > 0) {
     std::copy_n(x, args.inputs, args.clean);
     for (int64_t i = 0; i < args.outlier_count; ++i) {
       float& value = args.clean[args.outlier_columns[i]];
@@ -79,6 +100,7 @@ HWY_NOINLINE void quantize_row(const QuantizeArgs& args) {
       args.outliers[i] = value;
       value = 0.0f;
     }
+    if (args.smoothing != nullptr) multiply(args.smoothing, args.inputs, args.clean);
     x = args.clean;
   }
   const Range range = range_of(x, args.inputs);
@@ -199,8 +221,8 @@ HWY_INLINE bool quantize_weights(float* row, int64_t inputs, int8_t* q, float* s
 
 /// Rows are taken one after the other; a panel of 4096 inputs is 128 KiB, which stays in L2.
 HWY_NOINLINE bool pack_int8_panel(const StoredRow* rows, int64_t inputs,
-                                  const int32_t* outlier_columns, int64_t outlier_count,
-                                  std::byte* panel) {
+                                  const InputQuantization& input, std::byte* panel) {
+  const auto outlier_count = static_cast<int64_t>(input.outlier_columns.size());
   const int64_t nr = panel_width();
   const Int8Panel layout(inputs, nr);
   auto* scales = reinterpret_cast<float*>(panel + layout.scales);
@@ -221,10 +243,11 @@ HWY_NOINLINE bool pack_int8_panel(const StoredRow* rows, int64_t inputs,
     }
     for (int64_t o = 0; o < outlier_count; ++o) {
       float* to = outliers + o * nr + r;
-      *to =
-          row.dtype == DType::kI8 ? row.outliers[o] : std::exchange(wide[outlier_columns[o]], 0.0f);
+      float& kept = wide[input.outlier_columns[static_cast<size_t>(o)]];
+      *to = row.dtype == DType::kI8 ? row.outliers[o] : std::exchange(kept, 0.0f);
     }
     if (row.dtype != DType::kI8) {
+      if (!input.smoothing.empty()) divide(input.smoothing.data(), inputs, wide);
       quantize_weights(wide, inputs, narrow, &scales[r]);
       q = narrow;
     }

@@ -1,7 +1,5 @@
 #include "kernels/kernels.h"
 
-#include "numeric/quantization.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/kernels.cc"
 #include <hwy/foreach_target.h>

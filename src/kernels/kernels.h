@@ -10,6 +10,7 @@
 #include "kernels/int8_dot.h"
 #include "numeric/activation.h"
 #include "numeric/dtype.h"
+#include "numeric/quantization.h"
 
 namespace tamis::kernels {
 
@@ -54,6 +55,7 @@ struct RowScale {
 struct QuantizeArgs {
   const float* x;
   int64_t inputs;
+  const float* smoothing;          ///< [inputs] or null: x is multiplied by it
   const int32_t* outlier_columns;  ///< ascending
   int64_t outlier_count;
   int32_t levels;   ///< Int8Dot::levels
@@ -114,8 +116,8 @@ struct KernelTable {
   bool (*pack_panel)(const StoredRow* rows, int64_t k, DType dtype, std::byte* panel);
   /// One panel of an int8 layer (but for its bias) from nr rows of W [., inputs], floating or i8.
   /// False if a value is NaN or infinite.
-  bool (*pack_int8_panel)(const StoredRow* rows, int64_t inputs, const int32_t* outlier_columns,
-                          int64_t outlier_count, std::byte* panel);
+  bool (*pack_int8_panel)(const StoredRow* rows, int64_t inputs, const InputQuantization& input,
+                          std::byte* panel);
   void (*quantize_row)(const QuantizeArgs& args);
   /// Scratch: gemm_int8_scratch(rows) s32.
   void (*gemm_int8)(const Int8Dot& dot, const Int8GemmArgs& args, int32_t* scratch);

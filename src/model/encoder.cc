@@ -45,10 +45,11 @@ DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, Workspace& w
 /// One encoder layer; x is [tokens, hidden] in the workspace. If it is the last one, only the rows
 /// that are read are computed beyond keys and values, and x becomes [rows, hidden]. Returns x.
 Mat run_layer(const LayerWeights& w, const ModelSpec& spec, const DeviceBatch& batch, bool last,
-              Mat x, const Workspace& ws) {
+              Mat x, const Workspace& ws, const LayerProbe& probe = {}) {
   const int64_t h = spec.config.hidden_size;
   Ops& ops = ws.ops();
   const Mat kv = ws.key_value(x.rows);
+  if (probe) probe(LayerInput::kAttention, x);
   ops.linear(w.key_value, x, Activation::kNone, kv);
 
   const bool select = last && batch.rows != nullptr;
@@ -70,12 +71,15 @@ Mat run_layer(const LayerWeights& w, const ModelSpec& spec, const DeviceBatch& b
   a.heads = spec.config.num_attention_heads;
   const Mat context = ws.context(x.rows);
   ops.attention(a, context);
+  if (probe) probe(LayerInput::kContext, context);
 
   const Mat temporary = ws.temporary(x.rows);
   ops.linear(w.attention_out, context, Activation::kNone, temporary);
   ops.add_layer_norm(temporary, x, w.attention_norm, x);
   const Mat up = ws.feed_forward(x.rows);
+  if (probe) probe(LayerInput::kUp, x);
   ops.linear(w.up, x, spec.activation, up);
+  if (probe) probe(LayerInput::kDown, up);
   ops.linear(w.down, up, Activation::kNone, temporary);
   ops.add_layer_norm(temporary, x, w.output_norm, x);
   return x;
@@ -141,6 +145,21 @@ void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& w
 }
 
 }  // namespace
+
+void forward_layers(const ModelWeights& embeddings, const PackedBatch& batch, Workspace& workspace,
+                    const std::function<const LayerWeights&(int64_t)>& layer,
+                    const std::function<void(int64_t, LayerInput, ConstMat)>& probe) {
+  check_ids(embeddings.embeddings, batch);
+  workspace.reserve(embeddings, batch.tokens());
+  const DeviceBatch on_device = upload(embeddings.spec(), batch, workspace);
+  Mat x = workspace.hidden(on_device.view.tokens);
+  workspace.ops().embed_layer_norm(embeddings.embeddings, on_device.view, x);
+  for (int64_t i = 0; i < embeddings.spec().config.num_hidden_layers; ++i) {
+    x = run_layer(layer(i), embeddings.spec(), on_device, false, x, workspace,
+                  [&](LayerInput input, ConstMat seen) { probe(i, input, seen); });
+  }
+  workspace.stream().synchronize(workspace.timeout());
+}
 
 void forward(const ModelWeights& weights, const PackedBatch& batch, Workspace& workspace,
              std::span<float> out, const Probe& probe) {

@@ -16,6 +16,17 @@ namespace tamis {
 /// output in host memory.
 using Probe = std::function<void(std::string_view stage, ConstMat output)>;
 
+/// What a linear layer reads.
+enum class LayerInput { kAttention, kContext, kUp, kDown };
+using LayerProbe = std::function<void(LayerInput input, ConstMat x)>;
+
+/// Runs embeddings and layers, all rows of each, over a batch: layer(i) gives the weights of layer
+/// i, which are not used after the call for the next one; `probe` sees what its linear layers read,
+/// on a device with host_memory. Errors: as forward.
+void forward_layers(const ModelWeights& embeddings, const PackedBatch& batch, Workspace& workspace,
+                    const std::function<const LayerWeights&(int64_t)>& layer,
+                    const std::function<void(int64_t, LayerInput, ConstMat)>& probe);
+
 /// Runs the model: out, [sequences, output_size] in host memory, gets the logits or the (pooled,
 /// perhaps normalised) vector of each sequence of the batch; complete when the call returns.
 /// Errors: invalid_argument (an id, position or type outside its table), resource_exhausted (no

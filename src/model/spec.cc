@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/fail.h"
+#include "model/int8_checkpoint.h"
 
 namespace tamis {
 namespace {
@@ -177,6 +178,12 @@ std::string old_name(const std::string& name) {
   return name;
 }
 
+bool may_be_int8(Slot slot) {
+  constexpr std::array kSlots = {Slot::kQueryWeight,     Slot::kKeyWeight, Slot::kValueWeight,
+                                 Slot::kAttentionWeight, Slot::kUpWeight,  Slot::kDownWeight};
+  return std::find(kSlots.begin(), kSlots.end(), slot) != kSlots.end();
+}
+
 }  // namespace
 
 ModelTensors::ModelTensors(const ModelSpec& spec, const io::Checkpoint& checkpoint,
@@ -192,6 +199,10 @@ ModelTensors::ModelTensors(const ModelSpec& spec, const io::Checkpoint& checkpoi
     } else if (tensor->shape != want.shape) {
       problems.push_back(fmt::format("{}: expected {}, got {}", tensor->name, to_string(want.shape),
                                      to_string(tensor->shape)));
+    } else if (tensor->dtype == DType::kI8 && may_be_int8(want.slot)) {
+      int8_.emplace(tensor, read_int8_weight(checkpoint, *tensor));
+      entries_.push_back({want.slot, want.layer, tensor});
+      elements_ += element_count(tensor->shape);
     } else if (!is_floating(tensor->dtype)) {
       problems.push_back(fmt::format("{}: expected a floating dtype, got {}", tensor->name,
                                      name_of(tensor->dtype)));
@@ -220,14 +231,22 @@ const TensorView& ModelTensors::at(Slot slot, int64_t layer) const {
        layer);
 }
 
+const Int8Weight* ModelTensors::int8(const TensorView& tensor) const {
+  const auto it = int8_.find(&tensor);
+  return it == int8_.end() ? nullptr : &it->second;
+}
+
 bool ModelTensors::has(Slot slot, int64_t layer) const {
   return std::any_of(entries_.begin(), entries_.end(),
                      [&](const Entry& e) { return e.slot == slot && e.layer == layer; });
 }
 
 bool ModelTensors::uses(const TensorView& tensor) const {
-  return std::any_of(entries_.begin(), entries_.end(),
-                     [&](const Entry& e) { return e.tensor == &tensor; });
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& e) {
+    // Also the parts that belong to an int8 weight.
+    return e.tensor == &tensor ||
+           (int8(*e.tensor) != nullptr && tensor.name.starts_with(e.tensor->name + "_"));
+  });
 }
 
 }  // namespace tamis

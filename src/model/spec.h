@@ -4,6 +4,7 @@
 // tensors that it needs. Loading, checking, `inspect` and the memory plan all read this table.
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "io/checkpoint.h"
 #include "io/model_config.h"
 #include "numeric/activation.h"
+#include "numeric/quantization.h"
 #include "numeric/tensor_view.h"
 #include "tamis/model.h"
 #include "tamis/types.h"
@@ -77,6 +79,14 @@ struct SlotSpec {
 /// The table. Every tensor in it must be there; every other tensor of the checkpoint is ignored.
 std::vector<SlotSpec> tensor_table(const ModelSpec& spec);
 
+/// A weight of a layer that is stored as int8, without its values, which stay in the mapped file
+/// (int8_checkpoint.h).
+struct Int8Weight {
+  InputQuantization input;
+  std::vector<float> scale;     ///< [out]
+  std::vector<float> outliers;  ///< [out, outlier columns]
+};
+
 /// The tensors of a checkpoint in their slots.
 class ModelTensors {
  public:
@@ -86,6 +96,10 @@ class ModelTensors {
   const TensorView& at(Slot slot, int64_t layer = 0) const;
   bool has(Slot slot, int64_t layer = 0) const;
   bool uses(const TensorView& tensor) const;
+  /// What belongs to a weight that is stored as int8; null for all others.
+  const Int8Weight* int8(const TensorView& tensor) const;
+  /// Whether the checkpoint has int8 weights: `tamis quantize` wrote it.
+  bool quantized() const { return !int8_.empty(); }
   int64_t elements() const { return elements_; }
 
  private:
@@ -95,6 +109,7 @@ class ModelTensors {
     const TensorView* tensor;
   };
   std::vector<Entry> entries_;
+  std::map<const TensorView*, Int8Weight> int8_;
   int64_t elements_ = 0;
 };
 

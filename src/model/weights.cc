@@ -7,10 +7,13 @@
 #include <span>
 
 #include "base/fail.h"
+#include "model/int8_checkpoint.h"
+#include "model/int8_writer.h"
 
 namespace tamis {
 
 std::shared_ptr<const HostModel> HostModel::open(const ModelSpec& spec, const LogSink& log) {
+  check_int8_manifest(spec.directory);
   auto checkpoint = io::Checkpoint::open(spec.directory, log);
   ModelTensors tensors(spec, checkpoint, log);
   return std::make_shared<HostModel>(HostModel{spec, std::move(checkpoint), std::move(tensors)});
@@ -76,8 +79,9 @@ class Staging {
 /// only counts bytes, so that the plan cannot differ from what is done.
 class Placer {
  public:
-  Placer(const HostModel& model, const Device& device, DType dtype)
-      : model_(model), device_(device), dtype_(dtype) {}
+  Placer(const HostModel& model, const Device& device, DType dtype,
+         const ModelQuantization* quantization = nullptr)
+      : model_(model), device_(device), dtype_(dtype), quantization_(quantization) {}
 
   void write_to(std::byte* base, Stream& stream, std::chrono::milliseconds timeout) {
     base_ = base;
@@ -85,7 +89,9 @@ class Placer {
     staging_ = std::make_unique<Staging>(stream, timeout);
   }
 
-  size_t place(ModelWeights& out) {
+  size_t bytes() const { return at_; }
+
+  void place(ModelWeights& out) {
     const ModelSpec& spec = model_.spec;
     out.embeddings = embeddings();
     for (int64_t i = 0; i < spec.config.num_hidden_layers; ++i) out.layers.push_back(layer(i));
@@ -95,7 +101,42 @@ class Placer {
       out.head_dense = linear({{Slot::kHeadDenseWeight, Slot::kHeadDenseBias}}, 0, dtype);
       out.head_out = linear({{Slot::kHeadOutWeight, Slot::kHeadOutBias}}, 0, dtype);
     }
-    return at_;
+  }
+
+  EmbeddingWeights embeddings() {
+    EmbeddingWeights out;
+    words(out);
+    out.positions = floats(Slot::kPositions);
+    out.max_positions = model_.tensors.at(Slot::kPositions).shape[0];
+    if (model_.tensors.has(Slot::kTypes)) {
+      out.types = floats(Slot::kTypes);
+      out.type_vocab = model_.tensors.at(Slot::kTypes).shape[0];
+    } else {
+      const size_t bytes = static_cast<size_t>(out.hidden) * sizeof(float);
+      out.types = reinterpret_cast<const float*>(
+          put(bytes, [&](std::byte* to) { std::fill_n(to, bytes, std::byte{0}); }));
+      out.type_vocab = 1;
+    }
+    out.norm = norm(Slot::kEmbeddingGamma, Slot::kEmbeddingBeta);
+    return out;
+  }
+
+  LayerWeights layer(int64_t i) {
+    static const LayerQuantization kAsTheyAre;
+    const LayerQuantization& q =
+        quantization_ != nullptr ? quantization_->at(static_cast<size_t>(i)) : kAsTheyAre;
+    LayerWeights out;
+    out.query = linear({{Slot::kQueryWeight, Slot::kQueryBias}}, i, dtype_, &q.attention);
+    out.key_value =
+        linear({{Slot::kKeyWeight, Slot::kKeyBias}, {Slot::kValueWeight, Slot::kValueBias}}, i,
+               dtype_, &q.attention);
+    out.attention_out =
+        linear({{Slot::kAttentionWeight, Slot::kAttentionBias}}, i, dtype_, &q.context);
+    out.up = linear({{Slot::kUpWeight, Slot::kUpBias}}, i, dtype_, &q.up);
+    out.down = linear({{Slot::kDownWeight, Slot::kDownBias}}, i, dtype_, &q.down);
+    out.attention_norm = norm(Slot::kAttentionGamma, Slot::kAttentionBeta, i);
+    out.output_norm = norm(Slot::kOutputGamma, Slot::kOutputBeta, i);
+    return out;
   }
 
  private:
@@ -129,21 +170,65 @@ class Placer {
   }
 
   PackedLinear linear(std::initializer_list<std::pair<Slot, Slot>> parts, int64_t layer,
-                      DType dtype) {
+                      DType dtype, const InputQuantization* quantization = nullptr) {
     LinearSource source;
     PackedLinear out;
+    size_t int8 = 0;
     for (auto [weight, bias] : parts) {
       source.weights.push_back(&model_.tensors.at(weight, layer));
       source.biases.push_back(&model_.tensors.at(bias, layer));
       out.out_features += source.weights.back()->shape[0];
+      int8 += source.weights.back()->dtype == DType::kI8;
     }
+    // A quantised checkpoint has chosen: what it left alone is not quantised here.
+    const bool all_int8 = int8 == parts.size();
+    if (dtype == DType::kI8 && model_.tensors.quantized() && !all_int8) dtype = DType::kF16;
     out.in_features = source.weights[0]->shape[1];
     out.dtype = dtype;
     out.bytes = device_.linear_bytes(out.in_features, out.out_features, dtype);
     out.data = put(out.bytes, [&](std::byte* to) {
+      const std::vector<const TensorView*> stored = source.weights;
+      source.quantization = quantization;
+      if (all_int8 && dtype == DType::kI8) take_stored_int8(source);
+      const auto wide = widen_int8(source);
       stream_->ops().pack_linear(source, dtype, to);
-      for (const TensorView* w : source.weights) model_.checkpoint.drop_pages(*w);
+      for (const TensorView* w : stored) model_.checkpoint.drop_pages(*w);
     });
+    return out;
+  }
+
+  /// Inputs that are stacked share one quantisation (a check of the writer's own rule).
+  void take_stored_int8(LinearSource& source) const {
+    for (const TensorView* w : source.weights) {
+      const Int8Weight& parts = *model_.tensors.int8(*w);
+      if (source.int8.empty()) source.quantization = &parts.input;
+      if (parts.input.outlier_columns != source.quantization->outlier_columns ||
+          parts.input.smoothing != source.quantization->smoothing) {
+        fail(ErrorCode::kDataLoss,
+             "tensors {} and {} read the same input, but their outlier columns or smoothing differ",
+             source.weights[0]->name, w->name);
+      }
+      source.int8.push_back({parts.scale.data(), parts.outliers.data()});
+    }
+  }
+
+  struct Widened {
+    TensorView view;
+    std::vector<float> values;
+  };
+
+  /// int8 weights that are packed as something else become f32 tensors for the time being.
+  std::vector<std::unique_ptr<Widened>> widen_int8(LinearSource& source) const {
+    std::vector<std::unique_ptr<Widened>> out;
+    if (!source.int8.empty()) return out;
+    for (const TensorView*& w : source.weights) {
+      if (w->dtype != DType::kI8) continue;
+      out.push_back(std::make_unique<Widened>());
+      Widened& wide = *out.back();
+      wide.values = dequantize(*w, *model_.tensors.int8(*w));
+      wide.view = {w->name, DType::kF32, w->shape, std::as_bytes(std::span(wide.values))};
+      w = &wide.view;
+    }
     return out;
   }
 
@@ -196,40 +281,10 @@ class Placer {
                         [](float x) { return std::abs(x) >= 65520.0f && std::isfinite(x); });
   }
 
-  EmbeddingWeights embeddings() {
-    EmbeddingWeights out;
-    words(out);
-    out.positions = floats(Slot::kPositions);
-    out.max_positions = model_.tensors.at(Slot::kPositions).shape[0];
-    if (model_.tensors.has(Slot::kTypes)) {
-      out.types = floats(Slot::kTypes);
-      out.type_vocab = model_.tensors.at(Slot::kTypes).shape[0];
-    } else {
-      const size_t bytes = static_cast<size_t>(out.hidden) * sizeof(float);
-      out.types = reinterpret_cast<const float*>(
-          put(bytes, [&](std::byte* to) { std::fill_n(to, bytes, std::byte{0}); }));
-      out.type_vocab = 1;
-    }
-    out.norm = norm(Slot::kEmbeddingGamma, Slot::kEmbeddingBeta);
-    return out;
-  }
-
-  LayerWeights layer(int64_t i) {
-    LayerWeights out;
-    out.query = linear({{Slot::kQueryWeight, Slot::kQueryBias}}, i, dtype_);
-    out.key_value = linear(
-        {{Slot::kKeyWeight, Slot::kKeyBias}, {Slot::kValueWeight, Slot::kValueBias}}, i, dtype_);
-    out.attention_out = linear({{Slot::kAttentionWeight, Slot::kAttentionBias}}, i, dtype_);
-    out.up = linear({{Slot::kUpWeight, Slot::kUpBias}}, i, dtype_);
-    out.down = linear({{Slot::kDownWeight, Slot::kDownBias}}, i, dtype_);
-    out.attention_norm = norm(Slot::kAttentionGamma, Slot::kAttentionBeta, i);
-    out.output_norm = norm(Slot::kOutputGamma, Slot::kOutputBeta, i);
-    return out;
-  }
-
   const HostModel& model_;
   const Device& device_;
   DType dtype_;
+  const ModelQuantization* quantization_;
   std::byte* base_ = nullptr;
   Stream* stream_ = nullptr;
   std::unique_ptr<Staging> staging_;
@@ -240,21 +295,64 @@ class Placer {
 
 size_t weight_bytes(const HostModel& model, const Device& device, DType dtype) {
   ModelWeights ignored;
-  return Placer(model, device, dtype).place(ignored);
+  Placer placer(model, device, dtype);
+  placer.place(ignored);
+  return placer.bytes();
+}
+
+namespace {
+
+/// Counts what `place` asks for, allocates that, and lets it place.
+template <class Place>
+Buffer place_in_buffer(const HostModel& model, Device& device, Stream& stream, DType dtype,
+                       const ModelQuantization* quantization,
+                       const std::shared_ptr<MemoryAccount>& account,
+                       std::chrono::milliseconds timeout, const Place& place) {
+  Placer counter(model, device, dtype);
+  place(counter);
+  Buffer buffer = device.allocate(counter.bytes(), account, Purpose::kWeights);
+  Placer placer(model, device, dtype, quantization);
+  placer.write_to(buffer.data(), stream, timeout);
+  place(placer);
+  stream.synchronize(timeout);
+  return buffer;
+}
+
+}  // namespace
+
+std::shared_ptr<const ModelWeights> place_embeddings(std::shared_ptr<const HostModel> model,
+                                                     Device& device, Stream& stream,
+                                                     const std::shared_ptr<MemoryAccount>& account,
+                                                     std::chrono::milliseconds timeout) {
+  auto out = std::make_shared<ModelWeights>();
+  out->host = model;
+  out->buffer = place_in_buffer(*model, device, stream, DType::kF32, nullptr, account, timeout,
+                                [&](Placer& placer) { out->embeddings = placer.embeddings(); });
+  return out;
+}
+
+PlacedLayer place_layer(const HostModel& model, int64_t layer, Device& device, Stream& stream,
+                        DType dtype, const std::shared_ptr<MemoryAccount>& account,
+                        std::chrono::milliseconds timeout) {
+  PlacedLayer out;
+  out.buffer = place_in_buffer(model, device, stream, dtype, nullptr, account, timeout,
+                               [&](Placer& placer) { out.weights = placer.layer(layer); });
+  return out;
 }
 
 std::shared_ptr<const ModelWeights> place_weights(std::shared_ptr<const HostModel> model,
                                                   Device& device, Stream& stream, DType dtype,
+                                                  const ModelQuantization* quantization,
                                                   const std::shared_ptr<MemoryAccount>& account,
                                                   std::chrono::milliseconds timeout) {
   auto out = std::make_shared<ModelWeights>();
   out->host = model;
   out->dtype = dtype;
-  out->buffer = device.allocate(weight_bytes(*model, device, dtype), account, Purpose::kWeights);
-  Placer placer(*model, device, dtype);
-  placer.write_to(out->buffer.data(), stream, timeout);
-  placer.place(*out);
-  stream.synchronize(timeout);
+  out->buffer = place_in_buffer(*model, device, stream, dtype, quantization, account, timeout,
+                                [&](Placer& placer) {
+                                  out->layers.clear();
+                                  placer.place(*out);
+                                });
   return out;
 }
 

@@ -13,7 +13,7 @@ namespace tamis {
 /// A checkpoint that was read and checked, on the host: mapped files and what each tensor is for.
 /// Immutable; every placement of the model is made from it, and it touches no device.
 struct HostModel {
-  /// Errors: those of Checkpoint::open and ModelTensors.
+  /// Errors: those of Checkpoint::open, ModelTensors and check_int8_manifest.
   static std::shared_ptr<const HostModel> open(const ModelSpec& spec, const LogSink& log);
 
   ModelSpec spec;
@@ -49,14 +49,40 @@ struct ModelWeights {
   const ModelSpec& spec() const { return host->spec; }
 };
 
+/// How the inputs of one layer's linear layers are quantised.
+struct LayerQuantization {
+  InputQuantization attention;  ///< of query, key and value
+  InputQuantization context;    ///< of attention_out
+  InputQuantization up;
+  InputQuantization down;
+};
+
+/// For each layer. Found by calibrate (calibration.h); its size follows from the model's.
+using ModelQuantization = std::vector<LayerQuantization>;
+
 /// Bytes of the buffer that place_weights will allocate; nothing is allocated.
 size_t weight_bytes(const HostModel& model, const Device& device, DType dtype);
 
+/// The embeddings alone, and one layer alone, in a buffer of their own.
+std::shared_ptr<const ModelWeights> place_embeddings(std::shared_ptr<const HostModel> model,
+                                                     Device& device, Stream& stream,
+                                                     const std::shared_ptr<MemoryAccount>& account,
+                                                     std::chrono::milliseconds timeout);
+struct PlacedLayer {
+  Buffer buffer;
+  LayerWeights weights;
+};
+PlacedLayer place_layer(const HostModel& model, int64_t layer, Device& device, Stream& stream,
+                        DType dtype, const std::shared_ptr<MemoryAccount>& account,
+                        std::chrono::milliseconds timeout);
+
 /// Converts, checks, packs and uploads. Pages of the file are given back as soon as they are
 /// packed, so that source and result are never in memory together.
+/// `quantization` is for int8 and may be null: inputs are quantised as they are.
 /// Errors: data_loss (NaN or Inf, or too large for dtype: named), resource_exhausted, unavailable.
 std::shared_ptr<const ModelWeights> place_weights(std::shared_ptr<const HostModel> model,
                                                   Device& device, Stream& stream, DType dtype,
+                                                  const ModelQuantization* quantization,
                                                   const std::shared_ptr<MemoryAccount>& account,
                                                   std::chrono::milliseconds timeout);
 

@@ -10,6 +10,7 @@ ModelDescription describe_model(const std::filesystem::path& directory, const Lo
   const ModelSpec spec = read_spec(directory, options);
   const auto model = HostModel::open(spec, options.log);
   PlacementOptions placement = placement_options(options);
+  settle_dtype(options, *model, placement);
   if (batch_tokens > 0) placement.batch_tokens = batch_tokens;
   const auto devices = device_set(options);
   const PlacementPlan plan =
@@ -17,6 +18,7 @@ ModelDescription describe_model(const std::filesystem::path& directory, const Lo
   if (!plan.reason.empty()) log_to(options.log, LogLevel::kInfo, "{}", plan.reason);
   ModelDescription out;
   out.info = make_info(*model);
+  out.dtype = dtype_text(placement.dtype);
   for (const PlannedDevice& device : plan.devices) {
     const MemoryPlan one = memory_plan(*model, device);
     const MemoryInfo memory = device.device->memory();

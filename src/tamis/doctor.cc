@@ -236,7 +236,7 @@ std::string_view name_of(Severity severity) {
 
 DoctorReport examine(const DoctorOptions& given) {
   DoctorOptions options = given;
-  parse_dtype(options.load.dtype);
+  placement_options(options.load);
   if (!options.load.devices) options.load.devices = std::make_shared<Devices>();
   DeviceSet& devices = *options.load.devices->impl();
   DoctorReport report;

@@ -60,11 +60,15 @@ PlacementOptions placement_options(const LoadOptions& options) {
   PlacementOptions out;
   out.isa = options.isa;
   out.threads = options.threads;
-  out.dtype = parse_dtype(options.dtype);
+  if (!options.dtype.empty()) out.dtype = parse_dtype(options.dtype);
   out.batch_tokens = options.batch_tokens;
   out.memory_limit_bytes = options.memory_limit_bytes;
   out.timeout_ms = options.device_timeout_ms;
   return out;
+}
+
+void settle_dtype(const LoadOptions& options, const HostModel& model, PlacementOptions& placement) {
+  if (options.dtype.empty() && model.tensors.quantized()) placement.dtype = DType::kI8;
 }
 
 std::shared_ptr<DeviceSet> device_set(const LoadOptions& options) {
@@ -72,7 +76,7 @@ std::shared_ptr<DeviceSet> device_set(const LoadOptions& options) {
 }
 
 Session Session::load(const std::filesystem::path& directory, const LoadOptions& options) {
-  const PlacementOptions placement = placement_options(options);
+  PlacementOptions placement = placement_options(options);
   parse_device_names(options.device);  // before anything is read
   const ModelSpec spec = read_spec(directory, options);
   const LogSink log = one_at_a_time(options.log);
@@ -83,6 +87,7 @@ Session Session::load(const std::filesystem::path& directory, const LoadOptions&
   Session session;
   session.engine =
       std::make_unique<ModelEngine>(HostModel::open(spec, log), device_set(options), log);
+  settle_dtype(options, session.engine->model(), placement);
   session.engine->place(options.device, placement);
   session.place = std::make_unique<ModelPlace>(*session.engine);
   session.tokenizer = tokenizer.get();

@@ -29,8 +29,9 @@ struct Session {
 };
 
 ModelInfo make_info(const HostModel& model);
-/// Errors: invalid_argument (dtype).
+/// Errors: invalid_argument (dtype). Where none is named it depends on the model: settle_dtype.
 PlacementOptions placement_options(const LoadOptions& options);
+void settle_dtype(const LoadOptions& options, const HostModel& model, PlacementOptions& placement);
 /// The caller's devices, or new ones.
 std::shared_ptr<DeviceSet> device_set(const LoadOptions& options);
 

@@ -80,7 +80,7 @@ struct IntegerLayer {
         stored[static_cast<size_t>(o - p * table.nr)].data =
             reinterpret_cast<const std::byte*>(w.data() + o * inputs);
       }
-      EXPECT_TRUE(table.pack_int8_panel(stored.data(), inputs, nullptr, 0,
+      EXPECT_TRUE(table.pack_int8_panel(stored.data(), inputs, {},
                                         packed.data() + static_cast<size_t>(p) * layout.bytes));
     }
     packed.expect_guard("packing");
@@ -174,6 +174,7 @@ Quantized quantize(const KernelTable& table, const std::vector<float>& x,
   Quantized out;
   table.quantize_row({.x = x.data(),
                       .inputs = n,
+                      .smoothing = nullptr,
                       .outlier_columns = columns.data(),
                       .outlier_count = static_cast<int64_t>(columns.size()),
                       .levels = table.int8->levels,
@@ -277,8 +278,12 @@ TEST_P(Int8Test, LinearEqualsRef) {
     for (Activation activation : {Activation::kNone, Activation::kGelu}) {
       const Stored weight("w", {out, in}, DType::kF32, random_values(random_, out * in));
       const Stored bias("b", {out}, DType::kF16, random_values(random_, out));
-      LinearSource source{{&weight.view}, {&bias.view}, {}};
-      if (in >= 64) source.outlier_columns = {0};
+      InputQuantization input;
+      if (in >= 64) {
+        input.outlier_columns = {0};
+        for (int64_t i = 0; i < in; ++i) input.smoothing.push_back(i % 2 == 0 ? 0.5f : 1.5f);
+      }
+      const LinearSource source{{&weight.view}, {&bias.view}, &input};
       GuardedMat x(rows, in), got(rows, out), want(rows, out);
       x.fill(random_);
       cpu_.ops().linear(cpu_.pack(source, DType::kI8), x.view(), activation, got.view());
@@ -288,7 +293,7 @@ TEST_P(Int8Test, LinearEqualsRef) {
         expect_near(got, want, 8.0 / 255 * 4 * 2, what);
         EXPECT_LE(norm(got, &want), 2e-3 * norm(want) + 1e-5) << what;
       } else if (in >= 33) {
-        EXPECT_LE(norm(got, &want), 0.025 * norm(want)) << what;
+        EXPECT_LE(norm(got, &want), 0.04 * norm(want)) << what;
       }
       got.expect_guards_intact(what);
     }
@@ -297,7 +302,8 @@ TEST_P(Int8Test, LinearEqualsRef) {
 
 TEST_P(Int8Test, LinearOfARowDoesNotDependOnTheOtherRows) {
   const Stored weight("w", {70, 130}, DType::kF32, random_values(random_, 70 * 130));
-  const PackedLinear packed = cpu_.pack({{&weight.view}, {nullptr}, {7, 100}}, DType::kI8);
+  const InputQuantization input{{7, 100}, {}};
+  const PackedLinear packed = cpu_.pack({{&weight.view}, {nullptr}, &input}, DType::kI8);
   GuardedMat x(117, 130), together(117, 70);
   x.fill(random_);
   cpu_.ops().linear(packed, x.view(), Activation::kGelu, together.view());
@@ -314,23 +320,23 @@ TEST_P(Int8Test, LinearOfARowDoesNotDependOnTheOtherRows) {
 // the signal, what the other channels bring, because the outliers hide it.
 TEST_P(Int8Test, OutlierChannelsKeptApartCostTheBulkNothing) {
   constexpr int64_t kRows = 64, kIn = 1024, kOut = 256;
-  const std::vector<int32_t> columns{5, 300, 301, 1000};
+  const InputQuantization input{{5, 300, 301, 1000}, {}};
   for (float times : {1.0f, 20.0f, 60.0f}) {
     const Stored weight("w", {kOut, kIn}, DType::kF32, random_values(random_, kOut * kIn, 0.03f));
     GuardedMat x(kRows, kIn), bulk(kRows, kIn);
     x.fill(random_);
     for (int64_t r = 0; r < kRows; ++r) {
       std::copy_n(x.view().row(r), kIn, bulk.view().row(r));
-      for (int32_t c : columns) {
+      for (int32_t c : input.outlier_columns) {
         bulk.view().row(r)[c] = 0.0f;
         x.view().row(r)[c] *= times;
       }
     }
     GuardedMat got(kRows, kOut), want(kRows, kOut), bulk_signal(kRows, kOut);
-    const PackedLinear exact = cpu_.pack({{&weight.view}, {nullptr}, {}});
+    const PackedLinear exact = cpu_.pack({{&weight.view}, {nullptr}});
     cpu_.ops().linear(exact, x.view(), Activation::kNone, want.view());
     cpu_.ops().linear(exact, bulk.view(), Activation::kNone, bulk_signal.view());
-    const PackedLinear packed = cpu_.pack({{&weight.view}, {nullptr}, columns}, DType::kI8);
+    const PackedLinear packed = cpu_.pack({{&weight.view}, {nullptr}, &input}, DType::kI8);
     cpu_.ops().linear(packed, x.view(), Activation::kNone, got.view());
     EXPECT_LE(norm(got, &want) / norm(bulk_signal), 0.03) << times << " times";
   }
@@ -341,8 +347,8 @@ TEST_P(Int8Test, NaNStaysInItsRowAndReachesTheResult) {
   GuardedMat x(5, 70), y(5, 40);
   x.fill(random_);
   x.view().row(2)[69] = NAN;
-  cpu_.ops().linear(cpu_.pack({{&weight.view}, {nullptr}, {}}, DType::kI8), x.view(),
-                    Activation::kGelu, y.view());
+  cpu_.ops().linear(cpu_.pack({{&weight.view}, {nullptr}}, DType::kI8), x.view(), Activation::kGelu,
+                    y.view());
   for (int64_t r = 0; r < 5; ++r) {
     for (int64_t c = 0; c < 40; ++c) EXPECT_EQ(std::isnan(y.view().row(r)[c]), r == 2) << r;
   }

@@ -32,6 +32,25 @@ size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
   fail(ErrorCode::kInternal, "tensor {}: not finite after packing", tensors[0]->name);
 }
 
+std::vector<kernels::StoredRow> stored_rows(const LinearSource& source) {
+  const auto in = static_cast<size_t>(source.weights[0]->shape[1]);
+  const size_t outliers =
+      source.quantization != nullptr ? source.quantization->outlier_columns.size() : 0;
+  std::vector<kernels::StoredRow> rows;
+  for (size_t i = 0; i < source.weights.size(); ++i) {
+    const TensorView& w = *source.weights[i];
+    for (size_t r = 0; r < static_cast<size_t>(w.shape[0]); ++r) {
+      kernels::StoredRow row{w.bytes.data() + r * in * size_of(w.dtype), w.dtype};
+      if (w.dtype == DType::kI8) {
+        row.scale = source.int8[i].scale[r];
+        row.outliers = source.int8[i].outliers + r * outliers;
+      }
+      rows.push_back(row);
+    }
+  }
+  return rows;
+}
+
 /// Panels of a task. Tasks split columns, not rows: each weight is then read by one core only.
 int64_t panels_of_task(int64_t panels, int64_t panel_work, int threads) {
   const int64_t tasks = kTasksPerThread * threads;
@@ -53,6 +72,30 @@ struct QuantizedLayout {
   size_t scales, outliers, bytes;
 };
 
+/// Behind the panels of an int8 layer: how its input is quantised.
+struct Int8Tail {
+  explicit Int8Tail(const std::byte* p, int64_t inputs)
+      : counts(reinterpret_cast<const int32_t*>(p)),
+        columns(counts + 2),
+        smoothing(reinterpret_cast<const float*>(columns + max_outlier_columns(inputs))) {}
+  static size_t bytes(int64_t inputs) {
+    return static_cast<size_t>(2 + max_outlier_columns(inputs) + inputs) * 4;
+  }
+  const int32_t* counts;   ///< outlier columns; whether smoothing is there
+  const int32_t* columns;  ///< [max_outlier_columns]
+  const float* smoothing;  ///< [inputs]
+};
+
+void write_int8_tail(const InputQuantization& input, int64_t inputs, std::byte* to) {
+  std::memset(to, 0, Int8Tail::bytes(inputs));
+  const Int8Tail tail(to, inputs);
+  auto* counts = reinterpret_cast<int32_t*>(to);
+  counts[0] = static_cast<int32_t>(input.outlier_columns.size());
+  counts[1] = input.smoothing.empty() ? 0 : 1;
+  std::copy(input.outlier_columns.begin(), input.outlier_columns.end(), counts + 2);
+  std::copy(input.smoothing.begin(), input.smoothing.end(), const_cast<float*>(tail.smoothing));
+}
+
 size_t int8_thread_bytes(const kernels::KernelTable& table, int64_t rows, int64_t inputs) {
   return round_up(std::max(table.gemm_int8_scratch(rows) * sizeof(int32_t),
                            static_cast<size_t>(inputs) * sizeof(float)));
@@ -65,9 +108,8 @@ CpuLinearLayout::CpuLinearLayout(int64_t in, int64_t out, DType dtype, int64_t n
       panel_bytes(dtype == DType::kI8 ? kernels::Int8Panel(in, nr).bytes
                                       : static_cast<size_t>(in * nr) * size_of(dtype)),
       tail(round_up(static_cast<size_t>(panels) * panel_bytes)),
-      bytes(tail +
-            static_cast<size_t>(dtype == DType::kI8 ? 1 + max_outlier_columns(in) : panels * nr) *
-                sizeof(float)) {}
+      bytes(tail + (dtype == DType::kI8 ? Int8Tail::bytes(in)
+                                        : static_cast<size_t>(panels * nr) * sizeof(float))) {}
 
 size_t cpu_scratch_bytes(const kernels::KernelTable& table, const ScratchShape& shape,
                          int threads) {
@@ -88,25 +130,18 @@ void CpuOps::pack_linear(const LinearSource& source, DType dtype, std::byte* out
     fail(ErrorCode::kUnimplemented, "tensor {}: int8 takes at most {} inputs, got {}",
          source.weights[0]->name, kernels::kMaxInt8Inputs, in);
   }
-  std::vector<kernels::StoredRow> rows;
-  for (const TensorView* w : source.weights) {
-    const size_t row_bytes = static_cast<size_t>(in) * size_of(w->dtype);
-    for (int64_t r = 0; r < w->shape[0]; ++r) {
-      rows.push_back({w->bytes.data() + static_cast<size_t>(r) * row_bytes, w->dtype});
-    }
-  }
+  std::vector<kernels::StoredRow> rows = stored_rows(source);
   const auto features = static_cast<int64_t>(rows.size());
   const CpuLinearLayout layout(in, features, dtype, nr);
   rows.resize(static_cast<size_t>(layout.panels * nr), {nullptr, DType::kF32});
-  const auto outliers = static_cast<int64_t>(source.outlier_columns.size());
+  const InputQuantization none;
+  const InputQuantization& input = source.quantization != nullptr ? *source.quantization : none;
   std::atomic<bool> finite{true};
   pool_.parallel_for(static_cast<size_t>(layout.panels), [&](size_t p, int) {
     const kernels::StoredRow* panel_rows = rows.data() + static_cast<int64_t>(p) * nr;
     std::byte* panel = out + p * layout.panel_bytes;
-    const bool good =
-        dtype == DType::kI8
-            ? table_.pack_int8_panel(panel_rows, in, source.outlier_columns.data(), outliers, panel)
-            : table_.pack_panel(panel_rows, in, dtype, panel);
+    const bool good = dtype == DType::kI8 ? table_.pack_int8_panel(panel_rows, in, input, panel)
+                                          : table_.pack_panel(panel_rows, in, dtype, panel);
     if (!good) finite = false;
   });
   std::vector<float> bias(static_cast<size_t>(layout.panels * nr), 0.0f);
@@ -127,10 +162,7 @@ void CpuOps::pack_linear(const LinearSource& source, DType dtype, std::byte* out
     std::memcpy(out + static_cast<size_t>(p) * layout.panel_bytes + panel.bias,
                 bias.data() + p * nr, static_cast<size_t>(nr) * sizeof(float));
   }
-  std::vector<int32_t> columns(static_cast<size_t>(1 + panel.slots), 0);
-  columns[0] = static_cast<int32_t>(outliers);
-  std::copy(source.outlier_columns.begin(), source.outlier_columns.end(), columns.begin() + 1);
-  std::memcpy(out + layout.tail, columns.data(), columns.size() * sizeof(int32_t));
+  write_int8_tail(input, in, out + layout.tail);
 }
 
 void CpuOps::linear(const PackedLinear& weights, ConstMat x, Activation activation, Mat y) {
@@ -168,8 +200,8 @@ void CpuOps::linear_int8(const PackedLinear& weights, ConstMat x, Activation act
          quantized.bytes, scratch_.size());
   }
   const std::span<std::byte> rest = scratch_.subspan(quantized.bytes);
-  const auto* columns = reinterpret_cast<const int32_t*>(weights.data + layout.tail);
-  const int64_t outliers = columns[0];
+  const Int8Tail tail(weights.data + layout.tail, x.cols);
+  const int64_t outliers = tail.counts[0];
   auto* q = reinterpret_cast<uint8_t*>(scratch_.data());
   auto* scales = reinterpret_cast<kernels::RowScale*>(scratch_.data() + quantized.scales);
   auto* outlier_values = reinterpret_cast<float*>(scratch_.data() + quantized.outliers);
@@ -177,7 +209,8 @@ void CpuOps::linear_int8(const PackedLinear& weights, ConstMat x, Activation act
   for_each_row(x.rows, x.cols, [&](int64_t r, int thread) {
     table_.quantize_row({.x = x.row(r),
                          .inputs = x.cols,
-                         .outlier_columns = columns + 1,
+                         .smoothing = tail.counts[1] != 0 ? tail.smoothing : nullptr,
+                         .outlier_columns = tail.columns,
                          .outlier_count = outliers,
                          .levels = table_.int8->levels,
                          .clean = reinterpret_cast<float*>(part_of(rest, thread, thread_bytes)),

@@ -60,7 +60,7 @@ class RefOps : public Ops {
     std::fill_n(bias, features, 0.0f);
     for (size_t i = 0; i < source.weights.size(); ++i) {
       const TensorView& w = *source.weights[i];
-      require_finite(w, dtype);
+      if (w.dtype != DType::kI8) require_finite(w, dtype);
       const auto n = static_cast<size_t>(element_count(w.shape));
       if (dtype != DType::kI8) {
         std::vector<float> values(n);
