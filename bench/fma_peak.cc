@@ -41,12 +41,17 @@ HWY_EXPORT(fma_loop);
 }
 
 FmaLoop find_fma_loop(std::string_view isa) {
-  // supported_tables() lists the targets in Highway's order, as this loop does.
+  // supported_tables() lists the targets in Highway's order, as this loop does; those that differ
+  // in int8 alone share their f32 functions and stand together.
   const auto tables = tamis::kernels::supported_tables();
   size_t i = 0;
   for (int64_t targets = hwy::SupportedTargets() & HWY_TARGETS; targets != 0 && i < tables.size();
-       targets &= targets - 1, ++i) {
-    if (tables[i]->isa != isa) continue;
+       targets &= targets - 1) {
+    bool wanted = false;
+    for (const auto gemm = tables[i]->gemm; i < tables.size() && tables[i]->gemm == gemm; ++i) {
+      wanted = wanted || tables[i]->isa == isa;
+    }
+    if (!wanted) continue;
     hwy::ChosenTarget chosen;
     chosen.Update(targets & -targets);
     return bench::HWY_DISPATCH_TABLE(fma_loop)[chosen.GetIndex()];

@@ -13,7 +13,7 @@ OUT gets, each in a folder of its own and left alone if it is there:
     openvino-int8    openvino-f32 through NNCF's post-training quantisation, model_type TRANSFORMER,
                      calibrated on 24 sequences of random tokens
 
-Needs the packages of bench/peers/requirements.txt.
+Needs torch, transformers, onnx, onnxruntime, openvino and nncf.
 """
 from __future__ import annotations
 

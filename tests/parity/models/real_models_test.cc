@@ -178,7 +178,7 @@ TEST_F(TeiSnapshots, EveryToken) {
   const auto account = device->open_account("test", MemoryAccount::no_limit);
   Workspace workspace(device, {}, account, timeout);
   const auto weights = place_weights(HostModel::open(spec, {}), *device, workspace.stream(),
-                                     DType::kF32, account, timeout);
+                                     DType::kF32, nullptr, account, timeout);
   const auto entry = document_->root().at("tokens_raw");
   const auto text = entry.at("texts").elements("texts")[0].string("text");
   const TokenizedInput input = Tokenizer::load(directory_).encode(text);
