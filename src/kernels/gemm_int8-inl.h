@@ -108,8 +108,8 @@ HWY_NOINLINE void quantize_row(const QuantizeArgs& args) {
   const float width = range.high - range.low;
   // Below this the row is zero for all that comes, and its inverse would overflow.
   const float inverse = width > 1e-30f ? levels / width : 0.0f;
-  const auto zero = static_cast<int32_t>(std::nearbyintf(-range.low * inverse));
   finite = finite && range.finite;
+  const auto zero = finite ? static_cast<int32_t>(std::nearbyintf(-range.low * inverse)) : 0;
   *args.scale = {finite ? width / levels : std::numeric_limits<float>::quiet_NaN(), zero};
   const FloatVec vinverse = hn::Set(d, inverse);
   const auto vzero = hn::Set(di, zero), vtop = hn::Set(di, args.levels);
