@@ -80,6 +80,8 @@ struct AttentionView {
   const int32_t* cu_keys = nullptr;
   int64_t sequences = 0;
   int64_t heads = 0;
+  /// q, k, v and the softmax may be rounded to bf16 where the device gains by it; sums stay f32.
+  bool allow_bf16 = false;
 };
 
 /// Thread rule: calls on one Ops come from one thread at a time. Shapes are the caller's promise,

@@ -5,20 +5,10 @@
 #include "kernels/int8_dot.h"
 
 HWY_PUSH_ATTRIBUTES("avx512f,amx-tile,amx-int8")
+#include "kernels/amx_tiles-inl.h"
 
 namespace tamis::kernels {
 namespace {
-
-// Eight tiles of 16 rows of 64 bytes: 0 to 3 are sums of 2 x 2 blocks of 16 x 16, 4 and 5 hold
-// rows of A, 6 and 7 columns of B.
-struct TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
 
 constexpr int64_t kColumns = 32;
 constexpr int64_t kTileBytes = 16 * kColumns * 4;  // of B, for 64 inputs
@@ -71,8 +61,7 @@ inline void one_row_group(const uint8_t* a, int64_t lda, const int8_t* b, int64_
 }
 
 void multiply(const Int8Block& g) {
-  const TileConfig config;
-  _tile_loadconfig(&config);
+  configure_tiles();
   const int64_t groups = (g.rows + kInt8RowGroup - 1) / kInt8RowGroup;
   const int64_t lines = kTileBytes / 64 / ((groups + 1) / 2);  // for each 64 inputs
   const std::byte* ahead = g.ahead;

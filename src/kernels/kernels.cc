@@ -6,6 +6,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/attention-inl.h"
+#include "kernels/attention_bf16-inl.h"
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/gemm_int8-inl.h"
@@ -30,6 +31,7 @@ const KernelTable* table() {
                                      .gemm_int8 = gemm_int8,
                                      .gemm = gemm,
                                      .attention = attention,
+                                     .attention_bf16 = attention_bf16,
                                      .layer_norm = layer_norm,
                                      .add = add,
                                      .scale = scale,
@@ -39,7 +41,9 @@ const KernelTable* table() {
                                      .gemm_scratch = gemm_scratch,
                                      .gemm_int8_scratch = gemm_int8_scratch,
                                      .attention_scratch = attention_scratch,
-                                     .int8 = nullptr};
+                                     .attention_bf16_scratch = attention_bf16_scratch,
+                                     .int8 = nullptr,
+                                     .bf16 = nullptr};
   return &kTable;
 }
 
@@ -75,6 +79,7 @@ std::vector<KernelTable> make_tables() {
       // The generic one is offered where there is no other.
       if (dot == &kInt8Generic && !out.empty() && out.back().nr == table.nr) continue;
       table.int8 = dot;
+      table.bf16 = bf16_dot(dot->isa);
       if (dot != &kInt8Generic) table.isa = dot->isa;
       out.push_back(table);
     }

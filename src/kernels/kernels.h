@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/bf16_dot.h"
 #include "kernels/int8_dot.h"
 #include "numeric/activation.h"
 #include "numeric/dtype.h"
@@ -125,6 +126,8 @@ struct KernelTable {
   void (*gemm)(const GemmArgs& args, float* scratch);
   /// Scratch: attention_scratch(queries, keys, head_dim) floats.
   void (*attention)(const AttentionArgs& args, float* scratch);
+  /// The same with its products in bf16. Scratch: attention_bf16_scratch(...), aligned to 64 bytes.
+  void (*attention_bf16)(const Bf16Dot& dot, const AttentionArgs& args, float* scratch);
   /// y = (v - mean(v)) / sqrt(var(v) + eps) * gamma + beta with v = x + residual (may be null).
   /// y may be x or residual.
   void (*layer_norm)(const float* x, const float* residual, const float* gamma, const float* beta,
@@ -142,7 +145,9 @@ struct KernelTable {
   size_t (*gemm_scratch)(int64_t rows, int64_t k);
   size_t (*gemm_int8_scratch)(int64_t rows);
   size_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t head_dim);
+  size_t (*attention_bf16_scratch)(int64_t queries, int64_t keys, int64_t head_dim);
   const Int8Dot* int8;  ///< of the same panels
+  const Bf16Dot* bf16;  ///< null where f32 is as fast
 };
 
 /// The tables that this CPU can run, best first; never empty. Those of one instruction set with and

@@ -69,6 +69,7 @@ Mat run_layer(const LayerWeights& w, const ModelSpec& spec, const DeviceBatch& b
   a.cu_queries = select ? batch.one_each : a.cu_keys;
   a.sequences = batch.view.sequences;
   a.heads = spec.config.num_attention_heads;
+  a.allow_bf16 = w.query.dtype == DType::kI8;
   const Mat context = ws.context(x.rows);
   ops.attention(a, context);
   if (probe) probe(LayerInput::kContext, context);

@@ -168,6 +168,73 @@ TEST_P(OpsTest, AttentionEqualsRefOnRaggedSequences) {
   }
 }
 
+TEST_P(OpsTest, AttentionInBf16IsNearRef) {
+  struct Size {
+    std::vector<int32_t> lengths;
+    int64_t heads, head_dim;
+    float scale;
+  };
+  const std::vector<Size> sizes = {
+      {{1}, 1, 1, 1},       {{1, 2, 3}, 2, 8, 1},        {{16, 1, 33, 7}, 3, 24, 1},
+      {{31, 65}, 2, 32, 3}, {{511, 512, 513}, 1, 16, 2}, {{1200}, 2, 64, 5},
+      {{70}, 1, 80, 1},     {{1024, 5}, 1, 128, 1}};
+  for (const Size& size : sizes) {
+    std::vector<int32_t> cu{0};
+    for (int32_t length : size.lengths) cu.push_back(cu.back() + length);
+    const int64_t tokens = cu.back(), width = size.heads * size.head_dim;
+    GuardedMat q(tokens, width), k(tokens, width), v(tokens, width), got(tokens, width),
+        want(tokens, width);
+    AttentionView a{q.fill(random_, size.scale).view(),
+                    k.fill(random_).view(),
+                    v.fill(random_).view(),
+                    cu.data(),
+                    cu.data(),
+                    static_cast<int64_t>(size.lengths.size()),
+                    size.heads,
+                    true};
+    cpu_.ops().attention(a, got.view());
+    ref_.ops().attention(a, want.view());
+    // Operands have 8 bits: a score of magnitude s moves by s / 256 at most, and so does its
+    // weight.
+    expect_near(got, want, 1e-2 * size.scale, testing::PrintToString(size.lengths));
+  }
+}
+
+TEST_P(OpsTest, AttentionInBf16OfOneQueryRowEqualsThatRowOfAll) {
+  const std::vector<int32_t> cu{0, 40, 47}, one{0, 1, 2}, rows{0, 40};
+  GuardedMat q(47, 48), k(47, 48), v(47, 48), all(47, 48), first(2, 48), selected(2, 48);
+  AttentionView a{q.fill(random_).view(),
+                  k.fill(random_).view(),
+                  v.fill(random_).view(),
+                  cu.data(),
+                  cu.data(),
+                  2,
+                  3,
+                  true};
+  cpu_.ops().attention(a, all.view());
+  cpu_.ops().gather_rows(q.view(), rows.data(), first.view());
+  a.q = first.view();
+  a.cu_queries = one.data();
+  cpu_.ops().attention(a, selected.view());
+  GuardedMat want(2, 48);
+  cpu_.ops().gather_rows(all.view(), rows.data(), want.view());
+  expect_near(selected, want, 1e-6, "one row");
+}
+
+TEST_P(OpsTest, AttentionInBf16KeepsNaN) {
+  const std::vector<int32_t> cu{0, 40};
+  GuardedMat q(40, 64), k(40, 64), v(40, 64), out(40, 64);
+  v.fill(random_);
+  v.view().row(17)[5] = std::numeric_limits<float>::quiet_NaN();
+  AttentionView a{
+      q.fill(random_).view(), k.fill(random_).view(), v.view(), cu.data(), cu.data(), 1, 1, true};
+  cpu_.ops().attention(a, out.view());
+  for (int64_t r = 0; r < 40; ++r) {
+    EXPECT_TRUE(std::isnan(out.view().row(r)[5])) << "row " << r;
+    EXPECT_FALSE(std::isnan(out.view().row(r)[6])) << "row " << r;
+  }
+}
+
 TEST_P(OpsTest, AttentionOfOneQueryRowEqualsThatRowOfAll) {
   const std::vector<int32_t> cu{0, 40, 47}, one{0, 1, 2}, rows{0, 40};
   GuardedMat q(47, 48), k(47, 48), v(47, 48), all(47, 48), first(2, 48), selected(2, 48);

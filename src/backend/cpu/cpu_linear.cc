@@ -115,8 +115,9 @@ size_t cpu_scratch_bytes(const kernels::KernelTable& table, const ScratchShape& 
                          int threads) {
   const auto n = static_cast<size_t>(threads);
   const size_t floats =
-      std::max(table.gemm_scratch(shape.tokens, shape.features),
-               table.attention_scratch(shape.tokens, shape.tokens, shape.head_dim));
+      std::max({table.gemm_scratch(shape.tokens, shape.features),
+                table.attention_scratch(shape.tokens, shape.tokens, shape.head_dim),
+                table.attention_bf16_scratch(shape.tokens, shape.tokens, shape.head_dim)});
   const size_t plain = n * round_up(floats * sizeof(float));
   if (shape.dtype != DType::kI8) return plain;
   return std::max(plain, QuantizedLayout(shape.tokens, shape.features).bytes +

@@ -45,6 +45,8 @@ void CpuOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeight
 
 void CpuOps::attention(const AttentionView& a, Mat out) {
   const int64_t head_dim = a.q.cols / a.heads;
+  const bool bf16 = a.allow_bf16 && table_.bf16 != nullptr;
+  const auto scratch_floats = bf16 ? table_.attention_bf16_scratch : table_.attention_scratch;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   pool_.parallel_for(static_cast<size_t>(a.sequences * a.heads), [&](size_t i, int thread) {
     const int64_t s = static_cast<int64_t>(i) / a.heads;
@@ -61,9 +63,13 @@ void CpuOps::attention(const AttentionView& a, Mat out) {
     args.keys = a.cu_keys[s + 1] - a.cu_keys[s];
     args.head_dim = head_dim;
     args.scale = scale;
-    const size_t floats = table_.attention_scratch(args.queries, args.keys, head_dim);
-    table_.attention(args,
-                     reinterpret_cast<float*>(part_of(scratch_, thread, floats * sizeof(float))));
+    const size_t floats = scratch_floats(args.queries, args.keys, head_dim);
+    auto* scratch = reinterpret_cast<float*>(part_of(scratch_, thread, floats * sizeof(float)));
+    if (bf16) {
+      table_.attention_bf16(*table_.bf16, args, scratch);
+    } else {
+      table_.attention(args, scratch);
+    }
   });
 }
 

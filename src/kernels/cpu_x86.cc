@@ -1,16 +1,18 @@
-// Which int8 kernels this x86 CPU and its operating system let us run.
+// Which int8 and bf16 kernels this x86 CPU and its operating system let us run.
 
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernels/bf16_dot.h"
 #include "kernels/int8_dot.h"
 
 namespace tamis::kernels {
 namespace {
 
 struct Features {
-  bool avx2 = false, avx_vnni = false, avx512 = false, avx512_vnni = false, amx_int8 = false;
+  bool avx2 = false, avx_vnni = false, avx512 = false, avx512_vnni = false, amx_int8 = false,
+       amx_bf16 = false;
 };
 
 uint64_t enabled_state() {
@@ -38,22 +40,31 @@ Features detect() {
   out.avx512_vnni = out.avx512 && (c & 1U << 11) != 0;
   const bool tiles = (d & 1U << 24) != 0 && (d & 1U << 25) != 0 && saves(0x60000);
   out.amx_int8 = tiles && out.avx512_vnni && get_tile_permission();
+  out.amx_bf16 = out.amx_int8 && (d & 1U << 22) != 0;
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) out.avx_vnni = out.avx2 && (a & 1U << 4) != 0;
   return out;
+}
+
+const Features& cpu() {
+  static const Features kCpu = detect();
+  return kCpu;
 }
 
 }  // namespace
 
 std::vector<const Int8Dot*> int8_dots(int64_t nr) {
-  static const Features kCpu = detect();
   std::vector<const Int8Dot*> out;
-  if (nr == 32 && kCpu.amx_int8) out.push_back(&kInt8Amx);
-  if (nr == 32 && kCpu.avx512_vnni) out.push_back(&kInt8Avx512Vnni);
-  if (nr == 32 && kCpu.avx512) out.push_back(&kInt8Avx512);
-  if (nr == 16 && kCpu.avx_vnni) out.push_back(&kInt8AvxVnni);
-  if (nr == 16 && kCpu.avx2) out.push_back(&kInt8Avx2);
+  if (nr == 32 && cpu().amx_int8) out.push_back(&kInt8Amx);
+  if (nr == 32 && cpu().avx512_vnni) out.push_back(&kInt8Avx512Vnni);
+  if (nr == 32 && cpu().avx512) out.push_back(&kInt8Avx512);
+  if (nr == 16 && cpu().avx_vnni) out.push_back(&kInt8AvxVnni);
+  if (nr == 16 && cpu().avx2) out.push_back(&kInt8Avx2);
   out.push_back(&kInt8Generic);
   return out;
+}
+
+const Bf16Dot* bf16_dot(std::string_view int8_isa) {
+  return int8_isa == kInt8Amx.isa && cpu().amx_bf16 ? &kBf16Amx : nullptr;
 }
 
 }  // namespace tamis::kernels
