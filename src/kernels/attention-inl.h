@@ -23,8 +23,6 @@ namespace tamis::kernels::HWY_NAMESPACE {
 // its maximum so far and the sum of its exponentials.
 constexpr int64_t kKeyBlock = 512;
 
-HWY_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 // Parts of the scratch, in floats.
 struct AttentionScratch {
   float* keys;     ///< [key panels][head_dim][nr]: K^T of the block

@@ -27,6 +27,7 @@ using FloatVec = hn::Vec<FloatTag>;
 // (AVX-512). Two vectors a row let one broadcast of A feed two multiplications.
 constexpr int kMr = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
 constexpr size_t kCacheLine = 64;
+HWY_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 HWY_INLINE int64_t panel_width() { return 2 * static_cast<int64_t>(hn::Lanes(FloatTag())); }
 
 // Weights come from L3 or from memory. Left to the hardware they came late: on an AMD Zen 4, 64 to

@@ -27,7 +27,7 @@ namespace tamis::kernels::HWY_NAMESPACE {
 
 using IntTag = hn::RebindToSigned<FloatTag>;
 
-// Rows of a block: with 4096 inputs of a byte each 384 KiB, which stay in L2 beside a panel.
+// Rows whose sums are finished before the next: 12 KiB of them, still in L1.
 constexpr int64_t kInt8BlockRows = 96;
 
 HWY_INLINE size_t gemm_int8_scratch(int64_t rows) {
@@ -40,8 +40,18 @@ struct Range {
   bool finite;
 };
 
-/// Least and largest of x and 0.
-HWY_INLINE Range range_of(const float* x, int64_t n) {
+/// x[i] * factors[i]; null factors are ones.
+HWY_INLINE FloatVec load_scaled(const float* x, const float* factors, int64_t i) {
+  const FloatTag d;
+  const FloatVec v = hn::LoadU(d, x + i);
+  return factors == nullptr ? v : hn::Mul(v, hn::LoadU(d, factors + i));
+}
+HWY_INLINE float scaled(const float* x, const float* factors, int64_t i) {
+  return factors == nullptr ? x[i] : x[i] * factors[i];
+}
+
+/// Least and largest of x * factors and 0.
+HWY_INLINE Range range_of(const float* x, const float* factors, int64_t n) {
   const FloatTag d;
   FloatVec vlow = hn::Zero(d), vhigh = hn::Zero(d), vcheck = hn::Zero(d);
   Range out{0, 0, true};
@@ -49,30 +59,21 @@ HWY_INLINE Range range_of(const float* x, int64_t n) {
   for_each(
       n,
       [&](int64_t i) HWY_ATTR {
-        const FloatVec v = hn::LoadU(d, x + i);
+        const FloatVec v = load_scaled(x, factors, i);
         vlow = hn::Min(vlow, v);
         vhigh = hn::Max(vhigh, v);
         vcheck = hn::MulAdd(v, hn::Zero(d), vcheck);  // NaN if v is NaN or Inf
       },
       [&](int64_t i) HWY_ATTR {
-        out.low = std::min(out.low, x[i]);
-        out.high = std::max(out.high, x[i]);
-        check += x[i] * 0.0f;
+        const float v = scaled(x, factors, i);
+        out.low = std::min(out.low, v);
+        out.high = std::max(out.high, v);
+        check += v * 0.0f;
       });
   out.low = std::min(out.low, hn::GetLane(hn::MinOfLanes(d, vlow)));
   out.high = std::max(out.high, hn::GetLane(hn::MaxOfLanes(d, vhigh)));
   out.finite = check + sum_of(vcheck) == 0.0f;
   return out;
-}
-
-/// y *= x
-HWY_INLINE void multiply(const float* x, int64_t n, float* y) {
-  const FloatTag d;
-  for_each(
-      n,
-      [&](int64_t i)
-          HWY_ATTR { hn::StoreU(hn::Mul(hn::LoadU(d, y + i), hn::LoadU(d, x + i)), d, y + i); },
-      [&](int64_t i) HWY_ATTR { y[i] *= x[i]; });
 }
 
 /// y /= x
@@ -91,24 +92,14 @@ HWY_NOINLINE void quantize_row(const QuantizeArgs& args) {
   const IntTag di;
   const hn::Rebind<uint8_t, FloatTag> d8;
   const float* x = args.x;
-  bool finite = true;
-  if (args.smoothing != nullptr || args.outlier_count > 0) {
-    std::copy_n(x, args.inputs, args.clean);
-    for (int64_t i = 0; i < args.outlier_count; ++i) {
-      float& value = args.clean[args.outlier_columns[i]];
-      finite = finite && std::isfinite(value);
-      args.outliers[i] = value;
-      value = 0.0f;
-    }
-    if (args.smoothing != nullptr) multiply(args.smoothing, args.inputs, args.clean);
-    x = args.clean;
-  }
-  const Range range = range_of(x, args.inputs);
+  const float* factors = args.factors;
+  for (int64_t i = 0; i < args.outlier_count; ++i) args.outliers[i] = x[args.outlier_columns[i]];
+  const Range range = range_of(x, factors, args.inputs);
+  const bool finite = range.finite;  // of outliers too: NaN and Inf times 0 are NaN
   const auto levels = static_cast<float>(args.levels);
   const float width = range.high - range.low;
   // Below this the row is zero for all that comes, and its inverse would overflow.
   const float inverse = width > 1e-30f ? levels / width : 0.0f;
-  finite = finite && range.finite;
   const auto zero = finite ? static_cast<int32_t>(std::nearbyintf(-range.low * inverse)) : 0;
   *args.scale = {finite ? width / levels : std::numeric_limits<float>::quiet_NaN(), zero};
   const FloatVec vinverse = hn::Set(d, inverse);
@@ -116,12 +107,12 @@ HWY_NOINLINE void quantize_row(const QuantizeArgs& args) {
   for_each(
       args.inputs,
       [&](int64_t i) HWY_ATTR {
-        const auto v = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), vinverse));
+        const auto v = hn::NearestInt(hn::Mul(load_scaled(x, factors, i), vinverse));
         hn::StoreU(hn::DemoteTo(d8, hn::Min(hn::Add(v, vzero), vtop)), d8, args.q + i);
       },
       [&](int64_t i) HWY_ATTR {
         // NaN must not reach the conversion, which C++ leaves undefined for it.
-        const float v = finite ? std::nearbyintf(x[i] * inverse) : 0.0f;
+        const float v = finite ? std::nearbyintf(scaled(x, factors, i) * inverse) : 0.0f;
         args.q[i] = static_cast<uint8_t>(
             std::clamp(static_cast<int32_t>(v) + zero, int32_t{0}, args.levels));
       });
@@ -182,19 +173,29 @@ HWY_NOINLINE void gemm_int8(const Int8Dot& dot, const Int8GemmArgs& g, int32_t* 
   const int64_t nr = panel_width();
   const Int8Panel layout(g.inputs, nr);
   const auto panel_at = [&](int64_t p) { return g.packed + static_cast<size_t>(p) * layout.bytes; };
-  for (int64_t row0 = 0; row0 < g.rows; row0 += kInt8BlockRows) {
-    const int64_t rows = std::min(kInt8BlockRows, g.rows - row0);
+  // As many rows as L2 holds pass over the weights together: each pass reads these from memory.
+  const int64_t most = std::max(kInt8BlockRows, dot.block_bytes / g.lda);
+  const int64_t passes = (g.rows + most - 1) / most;
+  const int64_t pass = round_up((g.rows + passes - 1) / passes, kInt8RowGroup);
+  for (int64_t row0 = 0; row0 < g.rows; row0 += pass) {
+    const int64_t end = std::min(g.rows, row0 + pass);
+    const int64_t blocks = (end - row0 + kInt8BlockRows - 1) / kInt8BlockRows;
+    const int64_t share = (layout.depth * nr / blocks + 63) / 64 * 64;
     for (int64_t p = g.panel_begin; p < g.panel_end; ++p) {
-      const int64_t next = p + 1 < g.panel_end ? p + 1 : g.panel_begin;
-      dot.multiply({.a = g.a + row0 * g.lda,
-                    .lda = g.lda,
-                    .rows = rows,
-                    .k = layout.depth,
-                    .b = reinterpret_cast<const int8_t*>(panel_at(p)),
-                    .nr = nr,
-                    .acc = scratch,
-                    .ahead = panel_at(next)});
-      finish_int8_rows(g, Int8Columns(panel_at(p), layout), row0, rows, p * nr, scratch);
+      const std::byte* next = panel_at(p + 1 < g.panel_end ? p + 1 : g.panel_begin);
+      for (int64_t row = row0; row < end; row += kInt8BlockRows, next += share) {
+        const int64_t rows = std::min(kInt8BlockRows, end - row);
+        dot.multiply({.a = g.a + row * g.lda,
+                      .lda = g.lda,
+                      .rows = rows,
+                      .k = layout.depth,
+                      .b = reinterpret_cast<const int8_t*>(panel_at(p)),
+                      .nr = nr,
+                      .acc = scratch,
+                      .ahead = next,
+                      .ahead_bytes = share});
+        finish_int8_rows(g, Int8Columns(panel_at(p), layout), row, rows, p * nr, scratch);
+      }
     }
   }
 }
@@ -203,7 +204,7 @@ HWY_NOINLINE void gemm_int8(const Int8Dot& dot, const Int8GemmArgs& g, int32_t* 
 HWY_INLINE bool quantize_weights(float* row, int64_t inputs, int8_t* q, float* scale) {
   const FloatTag d;
   const hn::Rebind<int8_t, FloatTag> d8;
-  const Range range = range_of(row, inputs);
+  const Range range = range_of(row, nullptr, inputs);
   const float largest = std::max(range.high, -range.low);
   const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
   *scale = largest / 127.0f;

@@ -31,7 +31,7 @@ void multiply(const Int8Block& block) { int8_multiply<Avx2>(block); }
 
 }  // namespace
 
-const Int8Dot kInt8Avx2 = {"avx2", 127, multiply};
+const Int8Dot kInt8Avx2 = {"avx2", 127, 384 << 10, multiply};
 
 }  // namespace tamis::kernels
 HWY_POP_ATTRIBUTES

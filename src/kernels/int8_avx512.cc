@@ -30,7 +30,7 @@ void multiply(const Int8Block& block) { int8_multiply<Avx512>(block); }
 
 }  // namespace
 
-const Int8Dot kInt8Avx512 = {"avx512", 127, multiply};
+const Int8Dot kInt8Avx512 = {"avx512", 127, 384 << 10, multiply};
 
 }  // namespace tamis::kernels
 HWY_POP_ATTRIBUTES

@@ -30,7 +30,7 @@ void multiply(const Int8Block& block) { int8_multiply<Avx512Vnni>(block); }
 
 }  // namespace
 
-const Int8Dot kInt8Avx512Vnni = {"avx512_vnni", 255, multiply};
+const Int8Dot kInt8Avx512Vnni = {"avx512_vnni", 255, 384 << 10, multiply};
 
 }  // namespace tamis::kernels
 HWY_POP_ATTRIBUTES

@@ -20,6 +20,6 @@ void multiply(const Int8Block& g) {
 
 }  // namespace
 
-const Int8Dot kInt8Generic = {"generic", 255, multiply};
+const Int8Dot kInt8Generic = {"generic", 255, 384 << 10, multiply};
 
 }  // namespace tamis::kernels

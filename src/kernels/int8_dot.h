@@ -28,7 +28,8 @@ struct Int8Block {
   const int8_t* b;         ///< [k / 4][nr][4], within -127..127; aligned to 64 bytes
   int64_t nr;              ///< columns
   int32_t* acc;            ///< [rows][nr]; aligned to 64 bytes
-  const std::byte* ahead;  ///< what is asked for meanwhile: k * nr bytes that are needed next
+  const std::byte* ahead;  ///< what is asked for meanwhile, as it is needed next
+  int64_t ahead_bytes;     ///< at most k * nr
 };
 
 /// Of a layer: far below the bound above, and a row of f32 still fits a thread's stack.
@@ -37,6 +38,7 @@ constexpr int64_t kMaxInt8Inputs = 16384;
 struct Int8Dot {
   std::string_view isa;  ///< "amx", "avx512_vnni", "avx512", "avx_vnni", "avx2", "generic"
   int32_t levels;        ///< the largest activation that it takes: 255 or 127
+  int64_t block_bytes;   ///< of A that a pass over the weights takes: what L2 holds beside a panel
   void (*multiply)(const Int8Block& block);
 };
 

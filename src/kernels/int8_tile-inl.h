@@ -57,7 +57,8 @@ inline void int8_rows(const Int8Block& g, int64_t row, int64_t rows, const std::
 template <class Isa>
 inline void int8_multiply(const Int8Block& g) {
   const int64_t tiles = (g.rows + Isa::kRows - 1) / Isa::kRows;
-  const int64_t step = 4 * g.nr / (tiles > 0 ? tiles : 1);
+  const int64_t steps = tiles * (g.k / 4);
+  const int64_t step = steps > 0 ? (g.ahead_bytes + steps - 1) / steps : 0;
   const std::byte* ahead = g.ahead;
   for (int64_t row = 0, left = tiles; row < g.rows; --left) {
     const int64_t n = (g.rows - row + left - 1) / left;

@@ -56,11 +56,10 @@ struct RowScale {
 struct QuantizeArgs {
   const float* x;
   int64_t inputs;
-  const float* smoothing;          ///< [inputs] or null: x is multiplied by it
+  const float* factors;            ///< [inputs] or null: x is multiplied by it; 0 for outliers
   const int32_t* outlier_columns;  ///< ascending
   int64_t outlier_count;
   int32_t levels;   ///< Int8Dot::levels
-  float* clean;     ///< scratch: [inputs]
   uint8_t* q;       ///< [inputs padded to kInt8Depth]
   RowScale* scale;  ///< 1
   float* outliers;  ///< [outlier_count]: the inputs that stay f32

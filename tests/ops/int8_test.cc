@@ -170,15 +170,15 @@ Quantized quantize(const KernelTable& table, const std::vector<float>& x,
   const int64_t depth = Int8Panel(n, table.nr).depth;
   Guarded<uint8_t> q(static_cast<size_t>(depth));
   Guarded<float> outliers(columns.size());
-  std::vector<float> clean(x.size());
+  std::vector<float> factors(columns.empty() ? 0 : x.size(), 1.0f);
+  for (int32_t column : columns) factors[static_cast<size_t>(column)] = 0.0f;
   Quantized out;
   table.quantize_row({.x = x.data(),
                       .inputs = n,
-                      .smoothing = nullptr,
+                      .factors = columns.empty() ? nullptr : factors.data(),
                       .outlier_columns = columns.data(),
                       .outlier_count = static_cast<int64_t>(columns.size()),
                       .levels = table.int8->levels,
-                      .clean = clean.data(),
                       .q = q.data(),
                       .scale = &out.scale,
                       .outliers = outliers.data()});

@@ -77,13 +77,13 @@ struct Int8Tail {
   explicit Int8Tail(const std::byte* p, int64_t inputs)
       : counts(reinterpret_cast<const int32_t*>(p)),
         columns(counts + 2),
-        smoothing(reinterpret_cast<const float*>(columns + max_outlier_columns(inputs))) {}
+        factors(reinterpret_cast<const float*>(columns + max_outlier_columns(inputs))) {}
   static size_t bytes(int64_t inputs) {
     return static_cast<size_t>(2 + max_outlier_columns(inputs) + inputs) * 4;
   }
-  const int32_t* counts;   ///< outlier columns; whether smoothing is there
+  const int32_t* counts;   ///< outlier columns; whether there are factors
   const int32_t* columns;  ///< [max_outlier_columns]
-  const float* smoothing;  ///< [inputs]
+  const float* factors;    ///< [inputs]: smoothing, and 0 for outlier columns
 };
 
 void write_int8_tail(const InputQuantization& input, int64_t inputs, std::byte* to) {
@@ -91,14 +91,16 @@ void write_int8_tail(const InputQuantization& input, int64_t inputs, std::byte* 
   const Int8Tail tail(to, inputs);
   auto* counts = reinterpret_cast<int32_t*>(to);
   counts[0] = static_cast<int32_t>(input.outlier_columns.size());
-  counts[1] = input.smoothing.empty() ? 0 : 1;
+  counts[1] = input.smoothing.empty() && input.outlier_columns.empty() ? 0 : 1;
   std::copy(input.outlier_columns.begin(), input.outlier_columns.end(), counts + 2);
-  std::copy(input.smoothing.begin(), input.smoothing.end(), const_cast<float*>(tail.smoothing));
+  auto* factors = const_cast<float*>(tail.factors);
+  std::fill_n(factors, inputs, 1.0f);
+  std::copy(input.smoothing.begin(), input.smoothing.end(), factors);
+  for (int32_t column : input.outlier_columns) factors[column] = 0.0f;
 }
 
-size_t int8_thread_bytes(const kernels::KernelTable& table, int64_t rows, int64_t inputs) {
-  return round_up(std::max(table.gemm_int8_scratch(rows) * sizeof(int32_t),
-                           static_cast<size_t>(inputs) * sizeof(float)));
+size_t int8_thread_bytes(const kernels::KernelTable& table, int64_t rows) {
+  return round_up(table.gemm_int8_scratch(rows) * sizeof(int32_t));
 }
 
 }  // namespace
@@ -121,7 +123,7 @@ size_t cpu_scratch_bytes(const kernels::KernelTable& table, const ScratchShape& 
   const size_t plain = n * round_up(floats * sizeof(float));
   if (shape.dtype != DType::kI8) return plain;
   return std::max(plain, QuantizedLayout(shape.tokens, shape.features).bytes +
-                             n * int8_thread_bytes(table, shape.tokens, shape.features));
+                             n * int8_thread_bytes(table, shape.tokens));
 }
 
 void CpuOps::pack_linear(const LinearSource& source, DType dtype, std::byte* out) {
@@ -195,7 +197,7 @@ void CpuOps::linear(const PackedLinear& weights, ConstMat x, Activation activati
 void CpuOps::linear_int8(const PackedLinear& weights, ConstMat x, Activation activation, Mat y) {
   const CpuLinearLayout layout(weights.in_features, weights.out_features, DType::kI8, table_.nr);
   const QuantizedLayout quantized(x.rows, x.cols);
-  const size_t thread_bytes = int8_thread_bytes(table_, x.rows, x.cols);
+  const size_t thread_bytes = int8_thread_bytes(table_, x.rows);
   if (scratch_.size() < quantized.bytes) {
     fail(ErrorCode::kInternal, "cpu: int8 activations need {} bytes of scratch, of {}",
          quantized.bytes, scratch_.size());
@@ -207,14 +209,13 @@ void CpuOps::linear_int8(const PackedLinear& weights, ConstMat x, Activation act
   auto* scales = reinterpret_cast<kernels::RowScale*>(scratch_.data() + quantized.scales);
   auto* outlier_values = reinterpret_cast<float*>(scratch_.data() + quantized.outliers);
 
-  for_each_row(x.rows, x.cols, [&](int64_t r, int thread) {
+  for_each_row(x.rows, x.cols, [&](int64_t r, int) {
     table_.quantize_row({.x = x.row(r),
                          .inputs = x.cols,
-                         .smoothing = tail.counts[1] != 0 ? tail.smoothing : nullptr,
+                         .factors = tail.counts[1] != 0 ? tail.factors : nullptr,
                          .outlier_columns = tail.columns,
                          .outlier_count = outliers,
                          .levels = table_.int8->levels,
-                         .clean = reinterpret_cast<float*>(part_of(rest, thread, thread_bytes)),
                          .q = q + r * quantized.lda,
                          .scale = scales + r,
                          .outliers = outlier_values + r * outliers});
