@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <limits>
 
 #include "arguments.h"
@@ -100,6 +101,11 @@ void add_place_options(CLI::App& app, PlaceOptions& options) {
       ->check(kSize)
       ->type_name("SIZE")
       ->group(kGroup);
+  app.add_option("--cache", options.cache,
+                 "keep packed weights in DIR and map them at the next start (default: "
+                 "$TAMIS_CACHE, else not)")
+      ->type_name("DIR")
+      ->group(kGroup);
   add_work_options(app, options);
   add_sim_option(app, options);
 }
@@ -146,6 +152,8 @@ LoadOptions load_options(const PlaceOptions& options, const Notices& notices) {
   if (!options.memory_limit.empty()) {
     out.memory_limit_bytes = parse_bytes(plain(options.memory_limit));
   }
+  const char* cache = std::getenv("TAMIS_CACHE");
+  out.cache_directory = options.cache.empty() && cache != nullptr ? cache : plain(options.cache);
   out.device_timeout_ms = static_cast<int>(options.timeout_s * 1000);
   out.devices = make_devices(options);
   // What auto chose, and why, comes as information; whoever lets it choose wants to know.

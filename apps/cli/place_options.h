@@ -24,6 +24,7 @@ struct PlaceOptions {
   std::string memory_limit;  ///< as it was typed; empty: none
   size_t threads = 0;
   std::string isa;
+  std::string cache;              ///< as it was typed; empty: $TAMIS_CACHE
   std::vector<std::string> sims;  ///< as they were typed
   bool warmup = false;
   size_t timeout_s = 120;
@@ -32,7 +33,7 @@ struct PlaceOptions {
 
 /// --sim.
 void add_sim_option(CLI::App& app, PlaceOptions& options);
-/// --device, --dtype, --memory-limit, --threads, --isa, --sim.
+/// --device, --dtype, --memory-limit, --cache, --threads, --isa, --sim.
 void add_place_options(CLI::App& app, PlaceOptions& options);
 /// --threads, --isa: of commands that work on the cpu.
 void add_work_options(CLI::App& app, PlaceOptions& options);

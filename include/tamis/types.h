@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -40,6 +41,11 @@ struct LoadOptions {
   std::optional<size_t> memory_limit_bytes;
   /// Tokens of a batch that memory is planned for; 0 = what suits each device.
   size_t batch_tokens = 0;
+  /// Where the packed weights of cpu devices are kept, so that the next start maps them instead of
+  /// packing (and, for int8, calibrating) anew, and processes share one copy. It may be the model's
+  /// own directory. A file that is stale, damaged or another user's is told to `log` and made anew;
+  /// a directory that cannot be written is told, and no error. "" = nowhere.
+  std::filesystem::path cache_directory;
   /// After so long without an answer a device counts as failed.
   int device_timeout_ms = 120000;
   /// Devices to share with other models; null = devices of this model's own.

@@ -13,6 +13,7 @@ namespace tamis {
 
 Buffer::Buffer(Buffer&& other) noexcept
     : device_(std::move(other.device_)),
+      owner_(std::move(other.owner_)),
       account_(std::move(other.account_)),
       purpose_(other.purpose_),
       data_(std::exchange(other.data_, nullptr)),
@@ -21,6 +22,7 @@ Buffer::Buffer(Buffer&& other) noexcept
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   Buffer moved(std::move(other));
   std::swap(device_, moved.device_);
+  std::swap(owner_, moved.owner_);
   std::swap(account_, moved.account_);
   std::swap(purpose_, moved.purpose_);
   std::swap(data_, moved.data_);
@@ -30,7 +32,11 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Buffer::~Buffer() {
   if (data_ == nullptr) return;
-  device_->free_bytes(data_, bytes_);
+  if (owner_) {
+    device_->forget_bytes(data_);
+  } else {
+    device_->free_bytes(data_, bytes_);
+  }
   device_->count(0, bytes_);
   account_->refund(purpose_, bytes_);
 }
@@ -43,13 +49,12 @@ std::shared_ptr<MemoryAccount> Device::open_account(const std::string& model, si
   return account;
 }
 
-Buffer Device::allocate(size_t bytes, const std::shared_ptr<MemoryAccount>& account,
-                        Purpose purpose) {
+Buffer Device::charged(size_t bytes, const std::shared_ptr<MemoryAccount>& account, Purpose purpose,
+                       const std::function<std::byte*()>& get) {
   Buffer buffer;
-  if (bytes == 0) return buffer;
   account->charge(purpose, bytes, info().name);
   try {
-    buffer.data_ = allocate_bytes(bytes);
+    buffer.data_ = get();
   } catch (...) {
     account->refund(purpose, bytes);
     throw;
@@ -60,6 +65,27 @@ Buffer Device::allocate(size_t bytes, const std::shared_ptr<MemoryAccount>& acco
   buffer.purpose_ = purpose;
   buffer.bytes_ = bytes;
   return buffer;
+}
+
+Buffer Device::allocate(size_t bytes, const std::shared_ptr<MemoryAccount>& account,
+                        Purpose purpose) {
+  if (bytes == 0) return {};
+  return charged(bytes, account, purpose, [&] { return allocate_bytes(bytes); });
+}
+
+Buffer Device::adopt(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,
+                     const std::shared_ptr<MemoryAccount>& account, Purpose purpose) {
+  if (bytes.empty()) return {};
+  Buffer buffer = charged(bytes.size(), account, purpose, [&] {
+    adopt_bytes(bytes.data(), bytes.size());
+    return const_cast<std::byte*>(bytes.data());  // read-only all the same: the owner says so
+  });
+  buffer.owner_ = std::move(owner);
+  return buffer;
+}
+
+void Device::adopt_bytes(const std::byte*, size_t) {
+  fail(ErrorCode::kInternal, "{} cannot adopt memory of the host", info().name);
 }
 
 void Device::count(size_t more, size_t less) noexcept {

@@ -5,8 +5,10 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,7 @@ class Buffer {
  private:
   friend class Device;
   std::shared_ptr<Device> device_;
+  std::shared_ptr<const void> owner_;  ///< of adopted memory
   std::shared_ptr<MemoryAccount> account_;
   Purpose purpose_ = Purpose::kWeights;
   std::byte* data_ = nullptr;
@@ -79,6 +82,9 @@ struct DeviceInfo {
   bool pinned = false;         ///< of a cpu: its threads stay on them (a NUMA node)
   size_t batch_tokens = 1024;  ///< tokens of a batch that suit the device best
   size_t least_tokens = 128;   ///< below which a batch is too small to use it well
+  /// Names how weights are packed, of a device with host_memory whose packed weights may be kept in
+  /// a file and mapped by another process; "" = they may not.
+  std::string packed_form;
 };
 
 struct MemoryInfo {
@@ -115,6 +121,10 @@ class Device : public std::enable_shared_from_this<Device> {
   std::shared_ptr<MemoryAccount> open_account(const std::string& model, size_t limit_bytes);
   /// Uninitialised, aligned to 64 bytes. Errors: resource_exhausted (bytes needed and free).
   Buffer allocate(size_t bytes, const std::shared_ptr<MemoryAccount>& account, Purpose purpose);
+  /// Memory of the host that `owner` keeps, read-only and aligned to 64 bytes, as if it had been
+  /// allocated here. Only with host_memory. Errors: resource_exhausted (the account's limit).
+  Buffer adopt(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,
+               const std::shared_ptr<MemoryAccount>& account, Purpose purpose);
   /// By account; and the sum of all.
   std::vector<MemoryAccount::Use> accounts() const;
   size_t used_bytes() const;
@@ -123,9 +133,14 @@ class Device : public std::enable_shared_from_this<Device> {
  protected:
   virtual std::byte* allocate_bytes(size_t bytes) = 0;
   virtual void free_bytes(std::byte* data, size_t bytes) noexcept = 0;
+  /// owns() counts them, until forget_bytes. Errors: internal (the device has memory of its own).
+  virtual void adopt_bytes(const std::byte* data, size_t bytes);
+  virtual void forget_bytes(const std::byte*) noexcept {}
 
  private:
   friend class Buffer;
+  Buffer charged(size_t bytes, const std::shared_ptr<MemoryAccount>& account, Purpose purpose,
+                 const std::function<std::byte*()>& get);
   void count(size_t more, size_t less) noexcept;
   mutable std::mutex mutex_;
   std::vector<std::weak_ptr<MemoryAccount>> accounts_;

@@ -43,17 +43,23 @@ std::byte* HostDevice::allocate_bytes(size_t bytes) {
     }
   }
   std::byte* data = allocate_host(bytes);
-  const std::lock_guard lock(mutex_);
-  allocations_.emplace(data, bytes);
+  adopt_bytes(data, bytes);
   return data;
 }
 
 void HostDevice::free_bytes(std::byte* data, size_t) noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    allocations_.erase(data);
-  }
+  forget_bytes(data);
   free_host(data);
+}
+
+void HostDevice::adopt_bytes(const std::byte* data, size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  allocations_.emplace(data, bytes);
+}
+
+void HostDevice::forget_bytes(const std::byte* data) noexcept {
+  const std::lock_guard lock(mutex_);
+  allocations_.erase(data);
 }
 
 void HostStream::upload(void* device, const void* host, size_t bytes) {

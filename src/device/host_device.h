@@ -23,6 +23,8 @@ class HostDevice : public Device {
  protected:
   std::byte* allocate_bytes(size_t bytes) override;
   void free_bytes(std::byte* data, size_t bytes) noexcept override;
+  void adopt_bytes(const std::byte* data, size_t bytes) override;
+  void forget_bytes(const std::byte* data) noexcept override;
   const HostProbe& host() const { return host_; }
 
  private:

@@ -8,7 +8,9 @@
 
 #include "base/fail.h"
 #include "base/host.h"
+#include "base/thread_pool.h"
 #include "model/calibration.h"
+#include "model/packed_cache.h"
 
 namespace tamis {
 namespace {
@@ -85,13 +87,36 @@ std::shared_ptr<const ModelWeights> ModelEngine::weights(const std::shared_ptr<D
     known = weights_[{device.get(), options.dtype}];
   }
   if (auto shared = known.lock()) return shared;
-  const auto quantized =
-      options.dtype == DType::kI8 && !model_->tensors.quantized() ? quantization(options) : nullptr;
+  const bool cached = !options.packed_cache.empty() && !device->info().packed_form.empty();
   auto placed =
-      place_weights(model_, *device, stream, options.dtype, quantized.get(),
-                    account(*device, options), std::chrono::milliseconds(options.timeout_ms));
+      cached ? cached_weights(*device, stream, options) : make_weights(*device, stream, options);
   const std::lock_guard lock(mutex_);
   weights_[{device.get(), options.dtype}] = placed;
+  return placed;
+}
+
+std::shared_ptr<const ModelWeights> ModelEngine::make_weights(Device& device, Stream& stream,
+                                                              const PlacementOptions& options) {
+  const auto quantized =
+      options.dtype == DType::kI8 && !model_->tensors.quantized() ? quantization(options) : nullptr;
+  return place_weights(model_, device, stream, options.dtype, quantized.get(),
+                       account(device, options), std::chrono::milliseconds(options.timeout_ms));
+}
+
+std::shared_ptr<const ModelWeights> ModelEngine::cached_weights(Device& device, Stream& stream,
+                                                                const PlacementOptions& options) {
+  const PackedCache cache(options.packed_cache, log_);
+  const PackedKey key = packed_key(*model_, device, options.dtype);
+  ThreadPool pool(options.threads > 0 ? options.threads : usable_cores());
+  const io::RunTasks run = [&](size_t count, const std::function<void(size_t)>& task) {
+    pool.parallel_for(count, [&](size_t i, int) { task(i); });
+  };
+  if (const auto file = cache.find(key, *model_, run)) {
+    return place_packed(model_, device, options.dtype, file, PackedCache::contents(*file),
+                        account(device, options));
+  }
+  auto placed = make_weights(device, stream, options);
+  cache.store(key, {placed->buffer.data(), placed->buffer.bytes()}, run);
   return placed;
 }
 

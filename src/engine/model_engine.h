@@ -47,6 +47,11 @@ class ModelEngine {
   std::shared_ptr<MemoryAccount> account(Device& device, const PlacementOptions& options);
   std::shared_ptr<const ModelWeights> weights(const std::shared_ptr<Device>& device, Stream& stream,
                                               const PlacementOptions& options);
+  std::shared_ptr<const ModelWeights> make_weights(Device& device, Stream& stream,
+                                                   const PlacementOptions& options);
+  /// From the packed cache, or made and stored there.
+  std::shared_ptr<const ModelWeights> cached_weights(Device& device, Stream& stream,
+                                                     const PlacementOptions& options);
   /// Of a model whose weights are not int8 already; found once.
   std::shared_ptr<const ModelQuantization> quantization(const PlacementOptions& options);
   void replace_beside(const PlacementPlan& plan, const PlacementOptions& options,

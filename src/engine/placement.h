@@ -2,6 +2,7 @@
 
 // From device names to a plan: which replica goes where, what it takes, and whether that fits.
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@ struct PlacementOptions {
   DType dtype = DType::kF32;
   size_t batch_tokens = 0;                   ///< 0 = what suits each device
   std::optional<size_t> memory_limit_bytes;  ///< of this model on each device
+  std::filesystem::path packed_cache;        ///< where packed weights are kept; "" = nowhere
   int timeout_ms = 120000;                   ///< after which a device that does not answer failed
 };
 

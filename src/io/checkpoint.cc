@@ -162,6 +162,14 @@ const TensorView* Checkpoint::find(std::string_view name) const {
   return at != impl_->tensors.end() && at->name == name ? &*at : nullptr;
 }
 
+std::vector<const FileMap*> Checkpoint::files() const {
+  std::vector<const FileMap*> out;
+  for (const FileMap& file : impl_->files) out.push_back(&file);
+  std::sort(out.begin(), out.end(),
+            [](const FileMap* a, const FileMap* b) { return a->path() < b->path(); });
+  return out;
+}
+
 std::string Checkpoint::file_of(const TensorView& tensor) const {
   const FileMap* file = impl_->file_with(tensor.name);
   return file ? file->path().string() : std::string();

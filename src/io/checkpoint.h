@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/file_map.h"
 #include "numeric/tensor_view.h"
 #include "tamis/log.h"
 
@@ -48,6 +49,8 @@ class Checkpoint {
   /// Sorted by name.
   std::span<const TensorView> tensors() const;
   const TensorView* find(std::string_view name) const;
+  /// Those that hold the tensors, in the order of their names.
+  std::vector<const FileMap*> files() const;
   /// The file that holds this tensor, for messages.
   std::string file_of(const TensorView& tensor) const;
   /// Lets the system take back the pages behind a tensor once it has been converted.

@@ -10,12 +10,13 @@
 
 namespace tamis::io {
 
-FileWriter::FileWriter(std::filesystem::path path)
-    : path_(std::move(path)),
-      // Of this process: two that write the same file do not write into each other's.
-      unfinished_(path_.string() + fmt::format(".{}.part", getpid())) {
-  descriptor_ = ::open(unfinished_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail_now("create");
+FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)), unfinished_(path_) {
+  // A name that nobody else has: two that write the same file do not write into each other's.
+  for (int i = 0; descriptor_ < 0; ++i) {
+    unfinished_ = path_.string() + fmt::format(".{}.{}.part", getpid(), i);
+    descriptor_ = ::open(unfinished_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (descriptor_ < 0 && errno != EEXIST) fail_now("create");
+  }
 }
 
 FileWriter::~FileWriter() {

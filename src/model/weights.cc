@@ -89,6 +89,9 @@ class Placer {
     staging_ = std::make_unique<Staging>(stream, timeout);
   }
 
+  /// The buffer was filled before: only find everything in it.
+  void read_from(const std::byte* base) { base_ = const_cast<std::byte*>(base); }
+
   size_t bytes() const { return at_; }
 
   void place(ModelWeights& out) {
@@ -140,11 +143,11 @@ class Placer {
   }
 
  private:
-  /// The next piece of the buffer, filled on the host and sent; null while only counting.
+  /// The next piece of the buffer, filled on the host and sent where there is a stream.
   const std::byte* put(size_t bytes, const std::function<void(std::byte*)>& fill) {
     std::byte* to = base_ + at_;
     at_ += (bytes + 63) / 64 * 64;
-    if (stream_ == nullptr) return nullptr;
+    if (stream_ == nullptr) return to;
     if (device_.info().host_memory) {
       fill(to);
     } else {
@@ -337,6 +340,21 @@ PlacedLayer place_layer(const HostModel& model, int64_t layer, Device& device, S
   PlacedLayer out;
   out.buffer = place_in_buffer(model, device, stream, dtype, nullptr, account, timeout,
                                [&](Placer& placer) { out.weights = placer.layer(layer); });
+  return out;
+}
+
+std::shared_ptr<const ModelWeights> place_packed(std::shared_ptr<const HostModel> model,
+                                                 Device& device, DType dtype,
+                                                 std::shared_ptr<const void> owner,
+                                                 std::span<const std::byte> packed,
+                                                 const std::shared_ptr<MemoryAccount>& account) {
+  auto out = std::make_shared<ModelWeights>();
+  out->host = model;
+  out->dtype = dtype;
+  out->buffer = device.adopt(std::move(owner), packed, account, Purpose::kWeights);
+  Placer placer(*model, device, dtype);
+  placer.read_from(packed.data());
+  placer.place(*out);
   return out;
 }
 

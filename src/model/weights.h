@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "device/device.h"
@@ -75,6 +76,14 @@ struct PlacedLayer {
 PlacedLayer place_layer(const HostModel& model, int64_t layer, Device& device, Stream& stream,
                         DType dtype, const std::shared_ptr<MemoryAccount>& account,
                         std::chrono::milliseconds timeout);
+
+/// From the bytes of the buffer that place_weights made of the same model, for the same dtype and
+/// DeviceInfo::packed_form; `owner` keeps them. Errors: resource_exhausted (the account's limit).
+std::shared_ptr<const ModelWeights> place_packed(std::shared_ptr<const HostModel> model,
+                                                 Device& device, DType dtype,
+                                                 std::shared_ptr<const void> owner,
+                                                 std::span<const std::byte> packed,
+                                                 const std::shared_ptr<MemoryAccount>& account);
 
 /// Converts, checks, packs and uploads. Pages of the file are given back as soon as they are
 /// packed, so that source and result are never in memory together.

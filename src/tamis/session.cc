@@ -63,6 +63,7 @@ PlacementOptions placement_options(const LoadOptions& options) {
   if (!options.dtype.empty()) out.dtype = parse_dtype(options.dtype);
   out.batch_tokens = options.batch_tokens;
   out.memory_limit_bytes = options.memory_limit_bytes;
+  out.packed_cache = options.cache_directory;
   out.timeout_ms = options.device_timeout_ms;
   return out;
 }

@@ -52,7 +52,7 @@ class Tamis:
         self.path = path
         self.sanitized = b"__asan_init" in path.read_bytes()
         self.environment = {name: value for name, value in os.environ.items()
-                            if name not in ("TAMIS_MODEL", "NO_COLOR", "COLUMNS", "XDG_CACHE_HOME")}
+                            if name not in ("TAMIS_MODEL", "TAMIS_CACHE", "NO_COLOR", "COLUMNS", "XDG_CACHE_HOME")}
 
     def __call__(self, *arguments, stdin: bytes | str = b"", status: int | None = 0, env=None,
                  **more) -> Result:

@@ -102,6 +102,8 @@ std::shared_ptr<Device> make_cpu_device(const CpuDeviceOptions& options, const H
   info.cores = options.cores.empty() ? host.cores() : options.cores;
   info.description = fmt::format("{}, {} cores, {}", host.cpu_model(), info.cores.size(), info.isa);
   info.host_memory = true;
+  // The number goes up with every change of CpuLinearLayout, Int8Panel or what fills them.
+  info.packed_form = fmt::format("cpu 1, panels of {}", table.nr);
   info.pinned = options.node >= 0;
   // Activations of 1,024 tokens are 25 MB for XLM-R-large, what a server CPU's caches hold, and
   // each weight is read once for 48 rows of them. Chosen by that reckoning, not tuned.
