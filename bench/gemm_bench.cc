@@ -17,7 +17,6 @@
 #include <random>
 #include <vector>
 
-#include "fma_peak.h"
 #include "kernels/kernels.h"
 
 namespace {
@@ -126,7 +125,7 @@ struct Rates {
 };
 
 /// Prints a row; returns the rates of the loop of multiply-adds.
-Rates compare(const KernelTable& table, FmaLoop fma_loop, int64_t m, int64_t k, int64_t n) {
+Rates compare(const KernelTable& table, int64_t m, int64_t k, int64_t n) {
   Problem problem{m, k, n};
   Ours ours(table, problem);
   OneDnn theirs(problem);
@@ -135,7 +134,7 @@ Rates compare(const KernelTable& table, FmaLoop fma_loop, int64_t m, int64_t k, 
   for (int i = 0; i < (m < 64 ? 41 : 11); ++i) {
     our_rates.time([&] { return ours.run(), flop; });
     their_rates.time([&] { return theirs.run(), flop; });
-    peak.time(fma_loop);
+    peak.time(table.fma_loop);
   }
   double difference = 0;
   for (size_t i = 0; i < ours.result().size(); ++i) {
@@ -165,7 +164,7 @@ int main(int argc, char** argv) {
   Rates peak;  // of all rows
   for (int64_t m : {1, 16, 64, 128, 512}) {
     for (auto [k, n] : {std::pair{1024, 3072}, {1024, 1024}, {1024, 4096}, {4096, 1024}}) {
-      const Rates row = compare(*table, find_fma_loop(table->isa), m, k, n);
+      const Rates row = compare(*table, m, k, n);
       peak.values.insert(peak.values.end(), row.values.begin(), row.values.end());
     }
   }

@@ -21,6 +21,7 @@ Command add_rerank(CLI::App& root);
 Command add_embed(CLI::App& root);
 Command add_tokenize(CLI::App& root);
 Command add_inspect(CLI::App& root);
+Command add_bench(CLI::App& root);
 Command add_quantize(CLI::App& root);
 Command add_devices(CLI::App& root);
 Command add_doctor(CLI::App& root);

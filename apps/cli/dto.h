@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tamis/bench.h"
 #include "tamis/device.h"
 #include "tamis/doctor.h"
 #include "tamis/embedder.h"
@@ -38,6 +39,9 @@ struct TextLine {
 QuantizeRequest parse_quantize_line(std::string_view line, const std::string& where,
                                     size_t& utf8_replacements);
 void write_quantize_report(std::string& out, const QuantizeReport& report, JsonLayout layout);
+
+/// What `tamis bench --format json` says.
+void write_bench(std::string& out, const BenchReport& report, JsonLayout layout);
 
 /// Parses one line. `where` ("pairs.jsonl:7") begins every message. Ill-formed UTF-8 is repaired
 /// first and counted in utf8_replacements; an escaped lone surrogate ("\ud800") is an error,

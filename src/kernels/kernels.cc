@@ -10,6 +10,7 @@
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/gemm_int8-inl.h"
+#include "kernels/peak-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tamis::kernels::HWY_NAMESPACE {
@@ -38,6 +39,7 @@ const KernelTable* table() {
                                      .dot = dot,
                                      .all_finite = all_finite,
                                      .to_f32 = to_f32,
+                                     .fma_loop = fma_loop,
                                      .gemm_scratch = gemm_scratch,
                                      .gemm_int8_scratch = gemm_int8_scratch,
                                      .attention_scratch = attention_scratch,

@@ -141,6 +141,10 @@ struct KernelTable {
   /// A floating storage type to f32; src may be unaligned.
   void (*to_f32)(DType dtype, const std::byte* src, int64_t n, float* dst);
 
+  /// Multiply-adds on registers alone, independent of each other: the most that a core can do.
+  /// Returns the floating point operations done, some ten million.
+  double (*fma_loop)();
+
   size_t (*gemm_scratch)(int64_t rows, int64_t k);
   size_t (*gemm_int8_scratch)(int64_t rows);
   size_t (*attention_scratch)(int64_t queries, int64_t keys, int64_t head_dim);

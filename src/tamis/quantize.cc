@@ -4,10 +4,10 @@
 #include <chrono>
 
 #include "base/fail.h"
-#include "engine/pair_rule.h"
 #include "engine/ranking_report.h"
 #include "model/calibration.h"
 #include "model/int8_writer.h"
+#include "tamis/model_inputs.h"
 #include "tamis/reranker.h"
 #include "tamis/session.h"
 
@@ -15,52 +15,6 @@ namespace tamis {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Inputs as the model will see them: pairs for a cross-encoder, single texts for an embedder.
-class CalibrationInputs {
- public:
-  CalibrationInputs(const text::Tokenizer& tokenizer, bool pairs, size_t max_length)
-      : tokenizer_(tokenizer), pairs_(pairs), max_length_(max_length) {}
-
-  void add(const QuantizeRequest& request, size_t limit) {
-    std::vector<int32_t> query, passage;
-    tokenizer_.encode(request.query, query);
-    if (!pairs_ && tokens_ < limit) add_single(query);
-    for (const std::string& text : request.passages) {
-      if (tokens_ >= limit) return;
-      passage.clear();
-      tokenizer_.encode(text, passage);
-      if (!pairs_) {
-        add_single(passage);
-        continue;
-      }
-      std::vector<int32_t> query_cut = query;
-      cut_pair(query_cut, passage, {max_length_, 0, tokenizer_.pair_overhead()});
-      keep(tokenizer_.build_pair(query_cut, passage));
-    }
-  }
-  PackedBatch pack_all(const PositionRule& rule) const {
-    const std::vector<SequenceView> views = inputs_.views();
-    return pack(views, longest_first(views), rule);
-  }
-  size_t tokens() const { return tokens_; }
-  size_t sequences() const { return inputs_.size(); }
-
- private:
-  void add_single(std::vector<int32_t> ids) {
-    cut_single(ids, max_length_, tokenizer_.single_overhead());
-    keep(tokenizer_.build_single(ids));
-  }
-  void keep(text::Encoding encoding) {
-    tokens_ += encoding.ids.size();
-    inputs_.add(std::move(encoding));
-  }
-  const text::Tokenizer& tokenizer_;
-  bool pairs_;
-  size_t max_length_;
-  Inputs inputs_;
-  size_t tokens_ = 0;
-};
 
 size_t weight_file_bytes(const fs::path& directory) {
   size_t out = 0;
@@ -152,16 +106,19 @@ QuantizeReport quantize(const fs::path& directory, const fs::path& out,
   const auto model = HostModel::open(spec, options.load.log);
   const auto tokenizer = text::Tokenizer::load(directory, options.load.log);
   const size_t max_length = std::min(options.max_length, spec.max_length);
-  CalibrationInputs inputs(*tokenizer, spec.kind == ModelKind::kCrossEncoder, max_length);
-  for (const QuantizeRequest& r : options.calibration) inputs.add(r, options.calibration_tokens);
+  ModelInputs inputs(*tokenizer, spec.kind == ModelKind::kCrossEncoder, max_length);
+  for (const QuantizeRequest& r : options.calibration) {
+    inputs.add(r.query, r.passages, options.calibration_tokens);
+  }
 
   say("calibrating");
   const auto cpu = device_set(options.load)->open({"cpu", -1}, options.load.isa);
   const auto account = cpu->open_account("calibration", MemoryAccount::no_limit);
   StreamOptions stream;
   stream.threads = options.load.threads;
+  const std::vector<SequenceView> views = inputs.views();
   const ModelQuantization quantization =
-      calibrate(model, cpu, stream, account, inputs.pack_all(spec.positions),
+      calibrate(model, cpu, stream, account, pack(views, longest_first(views), spec.positions),
                 std::chrono::milliseconds(options.load.device_timeout_ms));
   say("writing");
   Int8Manifest manifest;
