@@ -1,28 +1,38 @@
 #!/usr/bin/env python3
-"""Times Tamis and transformers on the same pairs, in turns, and prints the ratios.
+"""Times Tamis and its peers on the same pairs, in turns, and prints the ratios.
 
-    python3 bench/compare.py [--python PYTHON] [--large] [--workloads W1,W2] [--threads 1,2]
-                             [--repetitions N] [--json FILE]
-
-PYTHON is an interpreter with torch and transformers (default: this one); without them Tamis is
-measured alone. The model is the default one; --large takes one of bge-reranker-v2-m3's exact shape
-with random weights (bench/make_large_model.py, 2.27 GB, made if it is not there).
+    python3 bench/compare.py [--peers LIST] [--large] [--workloads LIST] [--threads LIST]
+                             [--repetitions N] [--tier NAME] [--json FILE]
 
     W1  one pair of 64 tokens            W3  32 pairs of 32 to 512 tokens, uniform
     W2  one pair of 512 tokens           W4  100 passages for one query, about 96 tokens each
-                                             (normal, standard deviation 30)
+    W5  one pair of 8,192 tokens             (normal, standard deviation 30)
 
-Both sides get the same texts, made of words that are one token each, and must report the same
-number of tokens. Times are tokenising and forward, without loading, in f32; medians over the
-repetitions, which alternate between the sides. transformers runs in batches of 16, sorted by
-length as FlagReranker does, and in the given order; see bench/torch_worker.py. `start` is from the
-start of the process to the first score, files in the page cache, for the first workload on the last
-number of threads, without a warm-up.
+The model is the default one (whose pairs have at most 512 tokens); --large takes one of
+bge-reranker-v2-m3's exact shape with random weights (bench/make_large_model.py, 2.27 GB, made if it
+is not there). Two groups are measured, one after the other, Tamis first in each:
+
+    f32   tamis-f32   torch-f32 ort-f32 openvino-f32
+    int8  tamis-int8  ort-int8 openvino-int8 openvino-int8w openvino-bf16 torch-bf16
+
+Peers run in .cache/bench/venv, which is made from bench/peers/requirements.txt, on files that
+bench/peers/export.py makes once; with --peers none Tamis is measured alone. How they run is told in
+bench/peers/worker.py and export.py. torch-f32 is FlagEmbedding's path: batches of 16, padded, sorted
+by length; torch-f32 (given) is the same in the order given. The others take one pair at a time,
+which suits them best on a CPU: nothing is padded.
+
+All sides get the same texts, made of words that are one token each, and must report the same number
+of tokens. A side whose scores are not those of the model (f32: 1e-3; else: correlation 0.9 over the
+pairs, and 0.5) stops the run. Times are tokenising and forward, without loading, of the pass after a
+warm-up (W1 to W2; the others have none); medians over the repetitions, in which the sides take
+turns. --tier avx2 or avx512_vnni caps every side that can be capped (not ONNX Runtime, which is left
+out then).
 """
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
@@ -32,15 +42,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
-LARGE = ROOT / ".cache" / "bench" / "bge-reranker-v2-m3-random-f32"
-MAX_LENGTH = 512
+CACHE = ROOT / ".cache" / "bench"
+LARGE = CACHE / "bge-reranker-v2-m3-random-f32"
 QUERY_TOKENS = 12
 SPECIALS = 4  # <s> q </s></s> p </s>
+GROUPS = {
+    "f32": ["torch-f32", "ort-f32", "openvino-f32"],
+    "int8": ["ort-int8", "openvino-int8", "openvino-int8w", "openvino-bf16", "torch-bf16"]}
+# What caps a side's instruction set: options of tamis, and the environment of the peers.
+TIERS = {
+    "native": ([], {}),
+    "avx512_vnni": (["--isa", "avx512_vnni"], {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI",
+                                               "ATEN_CPU_CAPABILITY": "avx512"}),
+    "avx2": (["--isa", "avx2"], {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"})}
 
 
 @dataclass
@@ -55,6 +74,10 @@ class Workload:
     @property
     def pairs(self) -> list[list[str]]:
         return [[query, passage] for query, passages in self.requests for passage in passages]
+
+    @property
+    def max_length(self) -> int:
+        return max(512, *self.lengths)
 
 
 def make_workloads(model: Path, seed: int) -> dict[str, Workload]:
@@ -76,37 +99,40 @@ def make_workloads(model: Path, seed: int) -> dict[str, Workload]:
             requests = [(text(QUERY_TOKENS), [passage(length)]) for length in lengths]
         return Workload(name, what, requests, lengths, warm_up)
 
-    normal = [min(MAX_LENGTH, max(24, round(rng.gauss(96, 30)))) for _ in range(100)]
+    normal = [min(512, max(24, round(rng.gauss(96, 30)))) for _ in range(100)]
     uniform = [rng.randint(32, 512) for _ in range(32)]
     return {work.name: work for work in (
         of_lengths("W1", "1 pair of 64 tokens", [64], False, 2),
         of_lengths("W2", "1 pair of 512 tokens", [512], False, 1),
         of_lengths("W3", "32 pairs of 32-512", uniform, False, 0),
-        of_lengths("W4", "1 query, 100 passages ~96", normal, True, 0))}
+        of_lengths("W4", "1 query, 100 passages ~96", normal, True, 0),
+        of_lengths("W5", "1 pair of 8192 tokens", [8192], False, 0))}
 
 
 class Tamis:
     """The command line tool, a new process for each run."""
 
-    def __init__(self, program: Path, model: Path) -> None:
-        self.program, self.model = program, model
-        self.peak_rss_mb = 0.0
+    def __init__(self, program: Path, model: Path, dtype: str, threads: int,
+                 options: list[str]) -> None:
+        self.name, self.order = f"tamis-{dtype}", "given"
+        self.command = [str(program), "rerank", "--model", str(model), "--dtype", dtype,
+                        "--threads", str(threads), *options]
+        self.versions = {"tamis": output_of(str(program), "--version")}
+        self.load_ms = 0.0
 
-    def run(self, work: Workload, threads: int) -> dict:
+    def run(self, work: Workload) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             requests, results = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
             requests.write_text("".join(json.dumps({"query": query, "passages": passages}) + "\n"
                                         for query, passages in work.requests))
-            command = [str(self.program), "rerank", "--model", str(self.model), "--input",
-                       str(requests), "--format", "jsonl", "--output", str(results), "--quiet",
-                       "--threads", str(threads), "--timings", "--repeat", str(work.warm_up + 1)]
+            command = [*self.command, "--input", str(requests), "--format", "jsonl", "--output",
+                       str(results), "--quiet", "--max-length", str(work.max_length), "--timings",
+                       "--repeat", str(work.warm_up + 1)]
             with open(Path(folder) / "err", "w+") as errors:
-                started = time.perf_counter()
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                            stdout=subprocess.DEVNULL, stderr=errors)
                 _, status, usage = os.wait4(process.pid, 0)
                 process.returncode = os.waitstatus_to_exitcode(status)
-                wall_ms = (time.perf_counter() - started) * 1e3
                 errors.seek(0)
                 said = errors.read()
             if process.returncode != 0:
@@ -114,12 +140,9 @@ class Tamis:
             timings = json.loads(next(line for line in reversed(said.splitlines())
                                       if line.startswith("{")))
             scores, tokens = self.read_results(results)
-        if tokens != work.lengths:
-            sys.exit(f"{work.name}: tamis counts {sum(tokens)} tokens, wanted {sum(work.lengths)}")
-        self.peak_rss_mb = max(self.peak_rss_mb, usage.ru_maxrss / 1024)
-        return {"total_ms": timings["total_ms_all"][-1],
-                "inference_ms": timings["inference_ms_all"][-1], "load_ms": timings["load_ms"],
-                "start_ms": timings["first_result_ms"], "wall_ms": wall_ms, "scores": scores,
+        self.load_ms = timings["load_ms"]
+        return {"total_ms": timings["total_ms_all"][-1], "cpu_ms": timings["cpu_ms_all"][-1],
+                "start_ms": timings["first_result_ms"], "scores": scores, "tokens": sum(tokens),
                 "peak_rss_mb": usage.ru_maxrss / 1024}
 
     @staticmethod
@@ -132,36 +155,38 @@ class Tamis:
                 tokens.append(result["tokens"])
         return scores, tokens
 
+    def close(self) -> None:
+        pass
 
-class Torch:
-    """transformers in a process that stays; None of it is imported here."""
 
-    def __init__(self, python: str, model: Path, batch_size: int, threads: int) -> None:
-        self.batch_size = batch_size
-        self.peak_rss_mb = 0.0
+class Peer:
+    """bench/peers/worker.py in a process that stays. None of it is imported here."""
+
+    def __init__(self, name: str, python: Path, model: Path, exports: Path, threads: int,
+                 environment: dict[str, str]) -> None:
+        self.name = name
         started = time.perf_counter()
-        self.process = subprocess.Popen([python, str(BENCH / "torch_worker.py")], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.versions = self.ask({"model": str(model), "threads": threads})["versions"]
-        self.start_ms = (time.perf_counter() - started) * 1e3
+        self.process = subprocess.Popen([str(python), str(BENCH / "peers" / "worker.py")], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL,
+                                        env={**os.environ, **environment})
+        self.versions = self.ask({"peer": name, "model": str(model), "exports": str(exports),
+                                  "threads": threads})["versions"]
+        self.load_ms = (time.perf_counter() - started) * 1e3
 
     def ask(self, request: dict) -> dict:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            sys.exit("the transformers process ended; its message stands above")
+            sys.exit(f"the process of {self.name} ended; bench/peers/worker.py tells more by hand")
         return json.loads(answer)
 
-    def run(self, work: Workload, threads: int, order: str) -> dict:
-        request = {"pairs": work.pairs, "threads": threads, "max_length": MAX_LENGTH,
-                   "batch_size": self.batch_size, "order": order}
+    def run(self, work: Workload, order: str = "sorted") -> dict:
+        request = {"pairs": work.pairs, "max_length": work.max_length, "order": order,
+                   "batch_size": 16 if self.name.startswith("torch") else 1}
         for _ in range(work.warm_up + 1):
             answer = self.ask(request)
-        if answer["tokens"] != sum(work.lengths):
-            sys.exit(f"{work.name}: transformers counts {answer['tokens']} tokens, wanted "
-                     f"{sum(work.lengths)}")
-        self.peak_rss_mb = answer["peak_rss_mb"]
         return answer
 
     def close(self) -> None:
@@ -169,45 +194,61 @@ class Torch:
         self.process.wait()
 
 
-def has_torch(python: str) -> bool:
-    return subprocess.run([python, "-c", "import torch, transformers"], check=False,
-                          stderr=subprocess.DEVNULL).returncode == 0
+def correlation(a: list[float], b: list[float]) -> float:
+    if len(a) < 3:
+        return 1.0
+    mean_a, mean_b = statistics.fmean(a), statistics.fmean(b)
+    covariance = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b))
+    return covariance / math.sqrt(sum((x - mean_a) ** 2 for x in a) *
+                                  sum((y - mean_b) ** 2 for y in b))
 
 
-def measure(work: Workload, threads: int, tamis: Tamis, torch: Torch | None,
-            repetitions: int) -> dict:
-    """One row: all sides in turns, medians of the total times."""
-    orders = ["sorted"] + (["given"] if len(work.lengths) > 1 else [])
-    times: dict[str, list[float]] = {}
-    difference = 0.0
+def check_scores(name: str, work: Workload, got: dict, want: list[float]) -> float:
+    """The largest difference to the f32 scores of Tamis; stops if the side computes something else."""
+    if got["tokens"] != sum(work.lengths):
+        sys.exit(f"{work.name}: {name} counts {got['tokens']} tokens, wanted {sum(work.lengths)}")
+    difference = max(abs(a - b) for a, b in zip(got["scores"], want))
+    exact = name.endswith("f32")
+    if not difference <= (1e-3 if exact else 0.5):
+        sys.exit(f"{work.name}: the scores of {name} differ from f32 by {difference}")
+    if not exact and correlation(got["scores"], want) < 0.9:
+        sys.exit(f"{work.name}: the scores of {name} have a correlation of "
+                 f"{correlation(got['scores'], want):.3f} with those of f32, expected 0.9")
+    return difference
+
+
+def measure(work: Workload, sides: list, want: list[float], repetitions: int) -> list[dict]:
+    """A row for each side, in turns."""
+    turns = []
+    for side in sides:
+        turns.append((side.name, side.run))
+        if side.name == "torch-f32" and len(work.lengths) > 1:
+            turns.append((f"{side.name} (given)", lambda w, s=side: s.run(w, "given")))
+    rows: dict[str, dict] = {}
     for _ in range(repetitions):
-        ours = tamis.run(work, threads)
-        times.setdefault("tamis", []).append(ours["total_ms"])
-        for order in orders if torch else []:
-            theirs = torch.run(work, threads, order)
-            times.setdefault(order, []).append(theirs["total_ms"])
-            difference = max(difference, *(abs(a - b) for a, b in
-                                           zip(ours["scores"], theirs["scores"])))
-    medians = {side: statistics.median(values) for side, values in times.items()}
-    row = {"workload": work.name, "what": work.what, "threads": threads, "pairs": len(work.lengths),
-           "tokens": sum(work.lengths), "repetitions": repetitions, "times_ms": times,
-           "median_ms": medians,
-           "tamis_tokens_per_s": sum(work.lengths) / medians["tamis"] * 1e3,
-           "score_sd": statistics.pstdev(ours["scores"])}
-    if torch:
-        row["max_score_difference"] = difference
-        row["ratio"] = {order: medians[order] / medians["tamis"] for order in orders}
-    return row
+        for name, run in turns:
+            got = run(work)
+            row = rows.setdefault(name, {"side": name, "total_ms": [], "cpu_ms": [],
+                                         "max_score_difference": 0.0, "peak_rss_mb": 0.0})
+            row["total_ms"].append(got["total_ms"])
+            row["cpu_ms"].append(got["cpu_ms"])
+            row["max_score_difference"] = max(row["max_score_difference"], check_scores(
+                name.split()[0], work, got, want))
+            row["peak_rss_mb"] = max(row["peak_rss_mb"], got["peak_rss_mb"])
+    ours = statistics.median(rows[sides[0].name]["total_ms"])
+    for row in rows.values():
+        row["median_ms"] = statistics.median(row["total_ms"])
+        row["ratio"] = row["median_ms"] / ours
+        row["tokens_per_s"] = sum(work.lengths) / row["median_ms"] * 1e3
+    return list(rows.values())
 
 
 def print_row(row: dict) -> None:
-    medians, ratio = row["median_ms"], row.get("ratio", {})
-    cells = [f"{row['workload']} {row['what']}", str(row["threads"]), str(row["tokens"]),
-             f"{medians['tamis']:.1f}", f"{row['tamis_tokens_per_s']:.0f}"]
-    for order in ("sorted", "given"):
-        cells += [f"{medians[order]:.1f}", f"{ratio[order]:.2f}"] if order in ratio else ["-", "-"]
-    cells.append(f"{row['max_score_difference']:.1e}" if ratio else "-")
-    print("| " + " | ".join(cells) + " |", flush=True)
+    spread = f"{min(row['total_ms']):.0f}-{max(row['total_ms']):.0f}"
+    print(f"| {row['workload']} | {row['threads']} | {row['side']} | {row['median_ms']:.1f} | "
+          f"{spread} | {row['ratio']:.2f} | {statistics.median(row['cpu_ms']):.0f} | "
+          f"{row['tokens_per_s']:.0f} | {row['peak_rss_mb']:.0f} | "
+          f"{row['max_score_difference']:.1e} |", flush=True)
 
 
 def machine() -> dict:
@@ -241,20 +282,56 @@ def warm_page_cache(model: Path) -> None:
             pass
 
 
+def make_peers(model: Path, exports: Path) -> Path:
+    """The venv of the peers and their files; minutes the first time. Returns its python."""
+    python = CACHE / "venv" / "bin" / "python"
+    requirements = BENCH / "peers" / "requirements.txt"
+    if subprocess.run([python, "-c", "import torch, onnxruntime, openvino, nncf"], check=False,
+                      stderr=subprocess.DEVNULL).returncode != 0 if python.exists() else True:
+        print("making .cache/bench/venv", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", CACHE / "venv"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps",
+                        "--only-binary=:all:", "-r", requirements], check=True)
+    subprocess.run([python, BENCH / "peers" / "export.py", model, exports], check=True,
+                   stdout=subprocess.DEVNULL)
+    return python
+
+
+def start_times(tamis: Path, model: Path, threads: int, work: Workload) -> list[dict]:
+    """From the start of the process to the first score, files in the page cache: without and with
+    a packed cache; and the most memory that it took."""
+    out = []
+    short = Workload("start", "one pair", work.requests, work.lengths)
+    with tempfile.TemporaryDirectory() as cache:
+        for dtype in ("f32", "f16", "int8"):
+            for name, options in (("plain", []), ("packed cache", ["--cache", cache])):
+                side = Tamis(tamis, model, dtype, threads, options)
+                if options:
+                    side.run(short)
+                runs = [side.run(short) for _ in range(3)]
+                out.append({"side": side.name, "how": name,
+                            "start_ms": statistics.median(run["start_ms"] for run in runs),
+                            "peak_rss_mb": max(run["peak_rss_mb"] for run in runs)})
+                print(f"| {side.name} | {name} | {out[-1]['start_ms']:.0f} | "
+                      f"{out[-1]['peak_rss_mb']:.0f} |", flush=True)
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--tamis", type=Path, default=ROOT / "build" / "release" / "tamis")
     parser.add_argument("--model", type=Path,
                         default=ROOT / ".cache" / "models" / "tamis-reranker-small")
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--peers", default="all", help="of the groups above; all, or none")
+    parser.add_argument("--groups", default="f32,int8")
     parser.add_argument("--workloads", default="W1,W2,W3,W4")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=16, help="of transformers")
+    parser.add_argument("--tier", choices=list(TIERS), default="native")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write everything here too")
+    parser.add_argument("--json", type=Path, help="append the rows here, one a line")
     args = parser.parse_args()
 
     model = LARGE if args.large else args.model
@@ -264,47 +341,58 @@ def main() -> None:
     names = args.workloads.split(",")
     if unknown := [name for name in names if name not in workloads]:
         parser.error(f"unknown workload {unknown[0]}; known: {', '.join(workloads)}")
-    threads = [int(count) for count in args.threads.split(",")]
-    warm_page_cache(model)
-
+    options, environment = TIERS[args.tier]
+    known = [peer for group in GROUPS.values() for peer in group]
+    wanted = {"all": known, "none": []}.get(args.peers, args.peers.split(","))
+    if unknown := [peer for peer in wanted if peer not in known]:
+        parser.error(f"unknown peer {unknown[0]}; known: {', '.join(known)}")
+    if args.tier != "native":
+        wanted = [peer for peer in wanted if not peer.startswith("ort")]
+    exports = CACHE / "peers" / ("large" if args.large else "small")
     busy = os.getloadavg()[0]  # before our own work raises it
-    tamis = Tamis(args.tamis, model)
-    torch = None
-    if has_torch(args.python):
-        Torch(args.python, model, args.batch_size, threads[0]).close()  # fills the page cache
-        torch = Torch(args.python, model, args.batch_size, threads[0])
-    facts = {"date": time.strftime("%Y-%m-%d %H:%M"),
-             "machine": machine() | {"load_average": round(busy, 2)}, "commit": commit(),
-             "tamis": output_of(str(args.tamis), "--version"), "model": model.name,
-             "peer": torch.versions if torch else None, "batch_size": args.batch_size,
-             "seed": args.seed}
-    print(json.dumps(facts, indent=1))
-    if facts["machine"]["load_average"] > 1:
+    python = make_peers(model, exports) if wanted else None
+    warm_page_cache(model)
+    facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "machine": machine(), "commit": commit(),
+             "tier": args.tier, "model": model.name, "seed": args.seed}
+    print(json.dumps(facts | {"load_average": round(busy, 2)}, indent=1))
+    if busy > 1:
         print("The machine is busy with something else: these times are no measurement.")
-    if torch is None:
-        print(f"{args.python} has no torch and transformers: Tamis alone (see --python)")
-    print("\n| workload | threads | tokens | tamis ms | tok/s | transformers sorted ms | ratio "
-          "| given order ms | ratio | max score difference |\n" + "|---" * 10 + "|")
-    rows = []
-    for name in names:
-        for count in threads:
-            rows.append(measure(workloads[name], count, tamis, torch, args.repetitions))
-            print_row(rows[-1])
+    print("\n| workload | threads | side | median ms | spread | beside tamis | CPU ms | tokens/s | "
+          "peak MB | max score difference |\n" + "|---" * 10 + "|")
 
-    cold = replace(workloads[names[0]], warm_up=0)
-    start = statistics.median(tamis.run(cold, threads[-1])["start_ms"] for _ in range(3))
-    summary = {"tamis_start_ms": start, "tamis_peak_rss_mb": tamis.peak_rss_mb}
-    print(f"\nstart to first score: tamis {start:.0f} ms", end="")
-    if torch:
-        summary |= {"peer_start_ms": torch.start_ms, "peer_peak_rss_mb": torch.peak_rss_mb}
-        print(f", transformers {torch.start_ms:.0f} ms", end="")
-    print(f"\npeak memory: tamis {tamis.peak_rss_mb:.0f} MB", end="")
-    print(f", transformers {torch.peak_rss_mb:.0f} MB" if torch else "")
-    if torch:
-        torch.close()
-    if args.json:
-        everything = {**facts, "rows": rows, "summary": summary}
-        args.json.write_text(json.dumps(everything, indent=1) + "\n")
+    def record(row: dict) -> None:
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            with open(args.json, "a") as file:
+                file.write(json.dumps(facts | row) + "\n")
+
+    want: dict[str, list[float]] = {}  # scores in f32
+    loads = []
+    for threads in map(int, args.threads.split(",")):
+        for group in args.groups.split(","):
+            sides = [Tamis(args.tamis, model, group, threads, options)]
+            sides += [Peer(name, python, model, exports, threads, environment)
+                      for name in GROUPS[group] if name in wanted]
+            for name in names:
+                if name not in want:
+                    want[name] = Tamis(args.tamis, model, "f32", threads, []).run(
+                        workloads[name])["scores"]
+                for row in measure(workloads[name], sides, want[name], args.repetitions):
+                    row |= {"workload": name, "threads": threads, "group": group}
+                    print_row(row)
+                    record(row)
+            for side in sides:
+                loads.append({"side": side.name, "threads": threads, "load_ms": side.load_ms,
+                              "versions": side.versions})
+                record(loads[-1])
+                side.close()
+    print("\n| side | threads | ready after, ms | versions |\n|---|---|---|---|")
+    for row in loads:
+        print(f"| {row['side']} | {row['threads']} | {row['load_ms']:.0f} | "
+              f"{', '.join(f'{k} {v}' for k, v in row['versions'].items())} |")
+    print("\n| side | start | to the first score, ms | peak MB |\n|---|---|---|---|")
+    for row in start_times(args.tamis, model, os.cpu_count() or 1, workloads["W1"]):
+        record(row)
 
 
 if __name__ == "__main__":

@@ -89,12 +89,7 @@ void write_plan(JsonWriter& json, const MemoryPlan& plan) {
   json.key("total_bytes").unsigned_integer(plan.total_bytes).end_object();
 }
 
-}  // namespace
-
-RerankLine parse_rerank_line(std::string_view line, const std::string& where,
-                             size_t& utf8_replacements) {
-  const JsonDocument document = parse_object(line, where, utf8_replacements);
-  const JsonValue root = document.root();
+RerankLine rerank_line(const JsonValue& root, const std::string& where) {
   RerankLine out;
   out.query = string_member(root, "query");
   for (const JsonValue& passage : root.at("passages").elements("passages")) {
@@ -103,6 +98,32 @@ RerankLine parse_rerank_line(std::string_view line, const std::string& where,
   if (out.passages.empty()) {
     throw Error(ErrorCode::kDataLoss,
                 fmt::format("{}: passages: expected at least one, got an empty list", where));
+  }
+  return out;
+}
+
+}  // namespace
+
+RerankLine parse_rerank_line(std::string_view line, const std::string& where,
+                             size_t& utf8_replacements) {
+  const JsonDocument document = parse_object(line, where, utf8_replacements);
+  return rerank_line(document.root(), where);
+}
+
+QuantizeRequest parse_quantize_line(std::string_view line, const std::string& where,
+                                    size_t& utf8_replacements) {
+  const JsonDocument document = parse_object(line, where, utf8_replacements);
+  RerankLine plain = rerank_line(document.root(), where);
+  QuantizeRequest out{std::move(plain.query), std::move(plain.passages), {}};
+  if (const auto relevance = document.root().find("relevance")) {
+    for (const JsonValue& value : relevance->elements("relevance")) {
+      out.relevance.push_back(value.number(fmt::format("relevance[{}]", out.relevance.size())));
+    }
+    if (out.relevance.size() != out.passages.size()) {
+      throw Error(ErrorCode::kDataLoss,
+                  fmt::format("{}: relevance: expected {} numbers, one for each passage, got {}",
+                              where, out.passages.size(), out.relevance.size()));
+    }
   }
   return out;
 }
@@ -191,6 +212,7 @@ void write_timings(std::string& out, const Timings& timings) {
   if (!timings.total_ms_all.empty()) {
     write_times(json, "inference_ms_all", timings.inference_ms_all);
     write_times(json, "total_ms_all", timings.total_ms_all);
+    write_times(json, "cpu_ms_all", timings.cpu_ms_all);
   }
   json.end_object();
 }

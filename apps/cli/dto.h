@@ -85,6 +85,7 @@ struct Timings {
   std::string_view sequences = "pairs";  ///< what they are called
   std::vector<double> inference_ms_all;  ///< a repetition each; empty without --repeat
   std::vector<double> total_ms_all;
+  std::vector<double> cpu_ms_all;  ///< of all threads
 };
 
 void write_timings(std::string& out, const Timings& timings);

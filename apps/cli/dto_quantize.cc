@@ -1,28 +1,7 @@
-#include <fmt/format.h>
-
 #include "dto.h"
-#include "io/json.h"
 #include "io/json_writer.h"
 
 namespace tamis::cli {
-
-QuantizeRequest parse_quantize_line(std::string_view line, const std::string& where,
-                                    size_t& utf8_replacements) {
-  RerankLine plain = parse_rerank_line(line, where, utf8_replacements);
-  QuantizeRequest out{std::move(plain.query), std::move(plain.passages), {}};
-  const auto document = io::JsonDocument::parse(line, where);
-  if (const auto relevance = document.root().find("relevance")) {
-    for (const io::JsonValue& value : relevance->elements("relevance")) {
-      out.relevance.push_back(value.number(fmt::format("relevance[{}]", out.relevance.size())));
-    }
-    if (out.relevance.size() != out.passages.size()) {
-      throw Error(ErrorCode::kDataLoss,
-                  fmt::format("{}: relevance: expected {} numbers, one for each passage, got {}",
-                              where, out.passages.size(), out.relevance.size()));
-    }
-  }
-  return out;
-}
 
 void write_quantize_report(std::string& out, const QuantizeReport& r, JsonLayout layout) {
   io::JsonWriter json(out, layout == JsonLayout::kIndented ? 2 : 0);

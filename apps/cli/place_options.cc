@@ -102,8 +102,7 @@ void add_place_options(CLI::App& app, PlaceOptions& options) {
       ->type_name("SIZE")
       ->group(kGroup);
   app.add_option("--cache", options.cache,
-                 "keep packed weights in DIR and map them at the next start (default: "
-                 "$TAMIS_CACHE, else not)")
+                 "keep packed weights in DIR for the next start ($TAMIS_CACHE)")
       ->type_name("DIR")
       ->group(kGroup);
   add_work_options(app, options);

@@ -1,5 +1,6 @@
 #include "run_meter.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <string>
@@ -14,6 +15,12 @@ void RunMeter::add(const RunStats& stats) {
   sum.utf8_replacements += stats.utf8_replacements;
   sum.tokenize_ms += stats.tokenize_ms;
   sum.inference_ms += stats.inference_ms;
+}
+
+double RunMeter::cpu_ms() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
 }
 
 void RunMeter::result_written() {

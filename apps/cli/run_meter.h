@@ -37,10 +37,12 @@ class RunMeter {
     for (size_t run = 1;; ++run) {
       RunStats stats;
       const auto begin = Clock::now();
+      const double cpu_begin = cpu_ms();
       auto out = work(&stats);
       if (options_.repeat > 0) {
         timings_.inference_ms_all.push_back(stats.inference_ms);
         timings_.total_ms_all.push_back(milliseconds(Clock::now() - begin));
+        timings_.cpu_ms_all.push_back(cpu_ms() - cpu_begin);
       }
       if (run < options_.runs()) continue;
       add(stats);
@@ -60,6 +62,7 @@ class RunMeter {
   static double milliseconds(Clock::duration time) {
     return std::chrono::duration<double, std::milli>(time).count();
   }
+  static double cpu_ms();  ///< of all threads of the process so far
   void add(const RunStats& stats);
 
   Clock::time_point process_start_;

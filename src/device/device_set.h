@@ -76,4 +76,8 @@ class DeviceSet {
 /// Instruction sets of the cpu device on this machine, best first.
 std::vector<std::string> cpu_isas();
 
+/// Operations a second that so many threads can do with everything in registers (f32) or in L1
+/// (int8), measured in a moment. "" = the best isa. Errors: invalid_argument (isa).
+double cpu_peak(const std::string& isa, bool int8, int threads);
+
 }  // namespace tamis

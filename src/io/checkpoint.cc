@@ -175,6 +175,17 @@ std::string Checkpoint::file_of(const TensorView& tensor) const {
   return file ? file->path().string() : std::string();
 }
 
+void Checkpoint::read_rows(const TensorView& tensor, std::span<const int32_t> rows,
+                           std::byte* to) const {
+  const FileMap* file = impl_->file_with(tensor.name);
+  const auto offset = static_cast<size_t>(tensor.bytes.data() - file->bytes().data());
+  const size_t row_bytes = tensor.bytes.size() / static_cast<size_t>(tensor.shape[0]);
+  for (const int32_t row : rows) {
+    file->read(offset + static_cast<size_t>(row) * row_bytes, {to, row_bytes});
+    to += row_bytes;
+  }
+}
+
 void Checkpoint::drop_pages(const TensorView& tensor) const {
   if (const FileMap* file = impl_->file_with(tensor.name)) file->drop_pages(tensor.bytes);
 }

@@ -53,6 +53,8 @@ class Checkpoint {
   std::vector<const FileMap*> files() const;
   /// The file that holds this tensor, for messages.
   std::string file_of(const TensorView& tensor) const;
+  /// Rows of a matrix, one after the other as they are stored, read from the file (FileMap::read).
+  void read_rows(const TensorView& tensor, std::span<const int32_t> rows, std::byte* to) const;
   /// Lets the system take back the pages behind a tensor once it has been converted.
   void drop_pages(const TensorView& tensor) const;
 

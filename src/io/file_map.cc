@@ -37,10 +37,13 @@ class Descriptor {
       : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (fd_ < 0) cannot_open(path, errno);
   }
-  ~Descriptor() { ::close(fd_); }
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -62,7 +65,7 @@ struct stat regular_file_status(const Descriptor& file, const std::filesystem::p
 }  // namespace
 
 FileMap FileMap::open(const std::filesystem::path& path) {
-  const Descriptor file(path);
+  Descriptor file(path);
   const auto size = static_cast<size_t>(regular_file_status(file, path).st_size);
   FileMap map;
   map.path_ = path;
@@ -74,23 +77,41 @@ FileMap FileMap::open(const std::filesystem::path& path) {
   }
   map.data_ = static_cast<const std::byte*>(data);
   map.size_ = size;
+  map.descriptor_ = file.release();
   return map;
 }
 
 FileMap::FileMap(FileMap&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
+      size_(std::exchange(other.size_, 0)),
+      descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 FileMap& FileMap::operator=(FileMap&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(descriptor_, other.descriptor_);
   return *this;
 }
 
 FileMap::~FileMap() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void FileMap::read(size_t offset, std::span<std::byte> to) const {
+  while (!to.empty()) {
+    const ssize_t got = ::pread(descriptor_, to.data(), to.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) cannot_open(path_, errno);
+    if (got == 0) {
+      fail(ErrorCode::kDataLoss, "{}: ends at byte {}, expected {}: it was cut while in use",
+           path_.string(), offset, size_);
+    }
+    offset += static_cast<size_t>(got);
+    to = to.subspan(static_cast<size_t>(got));
+  }
 }
 
 void FileMap::drop_pages(std::span<const std::byte> range) const {

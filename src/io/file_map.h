@@ -21,6 +21,10 @@ class FileMap {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
 
+  /// Copies a part of the file by reading it, so that none of it becomes resident here. Errors:
+  /// data_loss (the file has been cut since it was opened), unavailable (cannot be read).
+  void read(size_t offset, std::span<std::byte> to) const;
+
   /// Gives the resident pages of `range` (a part of bytes()) back to the system; they are read
   /// anew from the file when touched again.
   void drop_pages(std::span<const std::byte> range) const;
@@ -30,6 +34,7 @@ class FileMap {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  int descriptor_ = -1;
 };
 
 /// Whole small file (a config) as text. Errors: as FileMap::open; data_loss above max_bytes.

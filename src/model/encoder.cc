@@ -1,5 +1,6 @@
 #include "model/encoder.h"
 
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,26 @@ struct DeviceBatch {
   const int32_t* one_each = nullptr;  ///< [sequences + 1]: 0, 1, 2, ...
 };
 
-DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, Workspace& ws) {
+/// The word table; where the host keeps it in its file, the rows of this batch, in order.
+EmbeddingWeights find_words(const ModelWeights& weights, const PackedBatch& batch, Workspace& ws) {
+  EmbeddingWeights out = weights.embeddings;
+  if (out.words != nullptr) return out;
+  const HostModel& host = *weights.host;
+  host.checkpoint.read_rows(host.tensors.at(Slot::kWords), batch.ids, ws.word_rows());
+  out.words = ws.word_rows();
+  out.vocab = static_cast<int64_t>(batch.tokens());
+  return out;
+}
+
+/// `numbered`: ids are the numbers of the tokens.
+DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, bool numbered, Workspace& ws) {
   std::vector<int32_t>& all = ws.staged();
   const size_t tokens = batch.tokens(), sequences = batch.sequences();
   all.clear();
   for (const auto* part : {&batch.ids, &batch.positions, &batch.type_ids, &batch.cu_seqlens}) {
     all.insert(all.end(), part->begin(), part->end());
   }
+  if (numbered) std::iota(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(tokens), 0);
   for (size_t i = 0; i <= sequences; ++i) all.push_back(static_cast<int32_t>(i));
   for (size_t i = 0; i < sequences; ++i) {
     all.push_back(spec.pooling == Pooling::kLast ? batch.cu_seqlens[i + 1] - 1
@@ -131,9 +145,10 @@ void report(const Probe& probe, std::string_view stage, ConstMat x, Workspace& w
 void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& ws,
              std::span<float> out, const Probe& probe) {
   const ModelSpec& spec = weights.spec();
-  const DeviceBatch on_device = upload(spec, batch, ws);
+  const EmbeddingWeights embeddings = find_words(weights, batch, ws);
+  const DeviceBatch on_device = upload(spec, batch, !weights.embeddings.words, ws);
   Mat x = ws.hidden(on_device.view.tokens);
-  ws.ops().embed_layer_norm(weights.embeddings, on_device.view, x);
+  ws.ops().embed_layer_norm(embeddings, on_device.view, x);
   report(probe, "embeddings", x, ws);
   for (size_t i = 0; i < weights.layers.size(); ++i) {
     const bool last = i + 1 == weights.layers.size();
@@ -152,9 +167,11 @@ void forward_layers(const ModelWeights& embeddings, const PackedBatch& batch, Wo
                     const std::function<void(int64_t, LayerInput, ConstMat)>& probe) {
   check_ids(embeddings.embeddings, batch);
   workspace.reserve(embeddings, batch.tokens());
-  const DeviceBatch on_device = upload(embeddings.spec(), batch, workspace);
+  const EmbeddingWeights tables = find_words(embeddings, batch, workspace);
+  const DeviceBatch on_device =
+      upload(embeddings.spec(), batch, !embeddings.embeddings.words, workspace);
   Mat x = workspace.hidden(on_device.view.tokens);
-  workspace.ops().embed_layer_norm(embeddings.embeddings, on_device.view, x);
+  workspace.ops().embed_layer_norm(tables, on_device.view, x);
   for (int64_t i = 0; i < embeddings.spec().config.num_hidden_layers; ++i) {
     x = run_layer(layer(i), embeddings.spec(), on_device, false, x, workspace,
                   [&](LayerInput input, ConstMat seen) { probe(i, input, seen); });

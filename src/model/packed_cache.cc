@@ -28,15 +28,17 @@ uint64_t hash_of(std::string_view text) {
 
 /// Its beginning, its end and pieces between them: reading a gigabyte to know that it has not
 /// changed would take as long as packing it.
-uint64_t sampled_hash(std::span<const std::byte> file) {
+uint64_t sampled_hash(const io::FileMap& file) {
   constexpr size_t kPiece = 4096, kPieces = 64, kHead = 65536;
-  if (file.size() <= kHead + kPieces * kPiece) return io::content_hash(file);
-  std::vector<uint64_t> hashes{io::content_hash(file.first(kHead))};
-  const size_t step = (file.size() - kHead - kPiece) / (kPieces - 1);
+  const size_t size = file.bytes().size();
+  if (size <= kHead + kPieces * kPiece) return io::content_hash(file.bytes());
+  std::vector<std::byte> sample(kHead + kPieces * kPiece);
+  file.read(0, std::span(sample).first(kHead));
+  const size_t step = (size - kHead - kPiece) / (kPieces - 1);
   for (size_t i = 0; i < kPieces; ++i) {
-    hashes.push_back(io::content_hash(file.subspan(kHead + i * step, kPiece)));
+    file.read(kHead + i * step, std::span(sample).subspan(kHead + i * kPiece, kPiece));
   }
-  return io::content_hash(std::as_bytes(std::span(hashes)));
+  return io::content_hash(sample);
 }
 
 struct stat status_of(const fs::path& path) {
@@ -91,7 +93,7 @@ PackedKey packed_key(const HostModel& model, const Device& device, DType dtype) 
     const struct stat s = status_of(file->path());
     about +=
         fmt::format("{} {} {}.{} {:x}\n", file->path().filename().string(), file->bytes().size(),
-                    s.st_mtim.tv_sec, s.st_mtim.tv_nsec, sampled_hash(file->bytes()));
+                    s.st_mtim.tv_sec, s.st_mtim.tv_nsec, sampled_hash(*file));
   }
   about += io::read_text_file(model.spec.directory / "config.json");
   PackedKey key;

@@ -235,11 +235,10 @@ class Placer {
     return out;
   }
 
-  /// Where the device reads host memory, the mapped file itself. Elsewhere a copy, no wider than
-  /// the file's and no wider than dtype.
+  /// Where the device reads host memory nothing: each batch reads its rows from the file. Elsewhere
+  /// a copy, no wider than the file's and no wider than dtype.
   void words(EmbeddingWeights& out) {
     const TensorView& table = model_.tensors.at(Slot::kWords);
-    out.words = table.bytes.data();
     out.word_dtype = table.dtype;
     out.vocab = table.shape[0];
     out.hidden = table.shape[1];

@@ -37,7 +37,8 @@ struct LayerWeights {
 };
 
 /// The weights of one model on one device, in one buffer. Immutable; replicas whose memory is the
-/// same share them. Where the device's memory is the host's, word rows stay in the mapped file.
+/// same share them. Where the device's memory is the host's, the word table stays in its file
+/// (embeddings.words is null).
 struct ModelWeights {
   std::shared_ptr<const HostModel> host;
   DType dtype = DType::kF32;  ///< storage of the linear layers

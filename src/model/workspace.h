@@ -36,6 +36,9 @@ class Workspace {
   Mat feed_forward(int64_t rows) const { return {wide(), rows, intermediate_}; }
   Mat result(int64_t rows) const { return {wide(), rows, outputs_}; }
 
+  /// Room for a row of the word table for each token, until the first layer begins.
+  std::byte* word_rows() const { return reinterpret_cast<std::byte*>(wide()); }
+
   /// Sends values to the device's room for indices; they stay in `staged` until the stream is done.
   const int32_t* upload_indices();
   std::vector<int32_t>& staged() { return staged_; }

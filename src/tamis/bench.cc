@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "backend/cpu/cpu_device.h"
 #include "base/fail.h"
 #include "base/host.h"
 #include "tamis/model_inputs.h"

@@ -2,6 +2,7 @@
 import json
 import os
 import select
+import shutil
 import subprocess
 import time
 
@@ -173,3 +174,17 @@ def test_golden_logits_by_the_default_model(tamis, real):
     case = json.loads(GOLDEN.read_text().splitlines()[0])
     done = tamis("rerank", "--format", "jsonl", case["query"], case["passage"])
     assert done.json["results"][0]["logit"] == pytest.approx(case["logit"], abs=1e-4)
+
+
+def test_weights_cut_under_a_running_process_are_an_error(tamis, tiny, tmp_path):
+    """Word rows are read, not mapped: no SIGBUS."""
+    model = shutil.copytree(tiny, tmp_path / "model")
+    process = tamis.start("rerank", "-m", model, "--input", "-", stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdin.write(request("a query", "a passage"))
+    process.stdin.flush()
+    assert "results" in process.stdout.readline()
+    os.truncate(model / "model.safetensors", 3000)
+    out, err = process.communicate(request("another query", "a passage"), timeout=60)
+    assert process.returncode == 65 and out == ""
+    assert "it was cut while in use" in err

@@ -3,6 +3,7 @@ import json
 import shutil
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 REQUESTS = [{"query": "what is a panda?",
              "passages": ["The giant panda is a bear of China.", "hi", "Rain falls in spring."],
@@ -97,3 +98,20 @@ def test_a_source_that_changed_and_another_format_are_refused(tamis, tiny, tmp_p
     manifest["format"] = 99
     (out / "tamis.json").write_text(json.dumps(manifest))
     assert "another version of tamis" in tamis("rerank", "-m", out, "q", "p", status=None).err
+
+
+def test_ill_formed_utf8_is_repaired_in_a_judged_request_too(tamis, tiny, tmp_path):
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(b'{"query": "a\xff", "passages": ["b", "c"], "relevance": [1, 0]}\n')
+    report = tamis("quantize", tiny, tmp_path / "int8", "--calibrate", path, "--format", "json").json
+    assert report["judged_requests"] == 1
+
+
+def test_a_layer_that_overflows_is_named(tamis, tiny, tmp_path):
+    model = shutil.copytree(tiny, tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    weights["roberta.encoder.layer.0.intermediate.dense.weight"] *= 1e38
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    result = tamis("rerank", "-m", model, "--dtype", "int8", "a query", "a passage", status=65)
+    assert "layer 0: the input of the second feed-forward layer is inf in column" in result.err
+    assert "the model overflows f32" in result.err

@@ -37,7 +37,7 @@ def test_workloads_are_what_their_names_say(tmp_path):
     words = [[f"▁{a}{b}cd", -1.0] for a in "abcdef" for b in "abcdef"]
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": words}}))
     works = compare.make_workloads(tmp_path, seed=1)
-    assert [len(work.pairs) for work in works.values()] == [1, 1, 32, 100]
+    assert [len(work.pairs) for work in works.values()] == [1, 1, 32, 100, 1]
     assert works["W1"].lengths == [64] and works["W2"].lengths == [512]
     assert min(works["W3"].lengths) >= 32 and max(works["W3"].lengths) <= 512
     assert 85 < np.mean(works["W4"].lengths) < 107

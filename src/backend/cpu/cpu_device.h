@@ -21,10 +21,6 @@ struct CpuDeviceOptions {
 /// Errors: invalid_argument (an isa that this machine lacks).
 std::shared_ptr<Device> make_cpu_device(const CpuDeviceOptions& options, const HostProbe& host);
 
-/// Operations a second that so many threads can do with everything in registers (f32) or in L1
-/// (int8), measured in a moment. "" = the best isa. Errors: invalid_argument (isa).
-double cpu_peak(const std::string& isa, bool int8, int threads);
-
 /// Instruction sets that it can use here, best first.
 std::vector<std::string> cpu_isas();
 

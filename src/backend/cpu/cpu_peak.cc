@@ -6,9 +6,8 @@
 #include <thread>
 #include <vector>
 
-#include "backend/cpu/cpu_device.h"
 #include "base/fail.h"
-#include "device/device.h"
+#include "device/device_set.h"
 #include "kernels/kernels.h"
 
 namespace tamis {

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+
 #include "io_test_util.h"
 
 namespace tamis::io {
@@ -16,6 +18,25 @@ TEST(FileMap, GivesTheBytesOfTheFile) {
   EXPECT_EQ(map.text(), std::string_view("ab\0cd", 5));
   EXPECT_EQ(map.bytes().size(), 5u);
   EXPECT_EQ(map.path(), path);
+}
+
+TEST(FileMap, ReadsAPartWithoutMappingIt) {
+  const TempDir dir;
+  const FileMap map = FileMap::open(dir.write("a.bin", "0123456789"));
+  std::array<std::byte, 4> part;
+  map.read(3, part);
+  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(part.data()), 4), "3456");
+}
+
+TEST(FileMap, AFileThatWasCutIsAnErrorWhereItIsRead) {
+  const TempDir dir;
+  const auto path = dir.write("a.bin", std::string(10000, 'x'));
+  const FileMap map = FileMap::open(path);
+  ASSERT_EQ(::truncate(path.c_str(), 5000), 0);
+  std::array<std::byte, 100> part;
+  map.read(4900, part);
+  EXPECT_ERROR(map.read(4950, part), kDataLoss,
+               "a.bin: ends at byte 5000, expected 10000: it was cut while in use");
 }
 
 TEST(FileMap, AnEmptyFileHasNoBytes) {
