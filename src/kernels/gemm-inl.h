@@ -37,17 +37,30 @@ struct Ahead {
   int64_t step;  ///< bytes to go on for each k
 };
 
-/// acc[r] += A[r, 0..k) * B[0..k, two vectors]; B rows are panel_width() apart.
-template <int kRows, bool kFetch = false>
+HWY_INLINE FloatVec load_wide(const float* p) { return hn::LoadU(FloatTag(), p); }
+template <class Half>
+HWY_INLINE FloatVec load_wide(const Half* p) {
+  return hn::PromoteTo(FloatTag(), hn::LoadU(hn::Rebind<Half, FloatTag>(), p));
+}
+
+/// acc[r] += A[r, 0..k) * B[0..k, two vectors]; B rows are panel_width() apart. B of 16 bits is
+/// widened on its way, and kept at `keep` if that is not null.
+template <int kRows, bool kFetch = false, class Stored = float>
 HWY_INLINE void multiply_tile(int64_t k, const float* HWY_RESTRICT a, int64_t lda,
-                              const float* HWY_RESTRICT b, FloatVec (&lo)[kRows],
-                              FloatVec (&hi)[kRows], Ahead ahead = {nullptr, 0}) {
+                              const Stored* HWY_RESTRICT b, FloatVec (&lo)[kRows],
+                              FloatVec (&hi)[kRows], Ahead ahead = {nullptr, 0},
+                              float* keep = nullptr) {
   const FloatTag d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t i = 0; i < k; ++i) {
-    const FloatVec b_lo = hn::LoadU(d, b);
-    const FloatVec b_hi = hn::LoadU(d, b + lanes);
+    const FloatVec b_lo = load_wide(b);
+    const FloatVec b_hi = load_wide(b + lanes);
     b += 2 * lanes;
+    if (sizeof(Stored) < sizeof(float) && keep != nullptr) {
+      hn::StoreU(b_lo, d, keep);
+      hn::StoreU(b_hi, d, keep + lanes);
+      keep += 2 * lanes;
+    }
     if constexpr (kFetch) {
       hwy::Prefetch(ahead.next);
       if (lanes * sizeof(float) >= kCacheLine) hwy::Prefetch(ahead.next + kCacheLine);
@@ -86,9 +99,9 @@ struct Pass {
   bool last;
 };
 
-template <int kRows>
+template <int kRows, class Stored>
 HWY_INLINE void gemm_tile(const GemmArgs& g, Pass pass, int64_t depth, const float* a, int64_t lda,
-                          const float* b, Ahead ahead, int64_t col, float* c) {
+                          const Stored* b, Ahead ahead, int64_t col, float* c, float* keep) {
   const FloatTag d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   FloatVec lo[kRows], hi[kRows];
@@ -109,7 +122,7 @@ HWY_INLINE void gemm_tile(const GemmArgs& g, Pass pass, int64_t depth, const flo
     }
   }
   // With fewer rows memory is the limit, and asking twice costs more than it brings.
-  multiply_tile<kRows, (kRows >= kMr / 2)>(depth, a, lda, b, lo, hi, ahead);
+  multiply_tile<kRows, (kRows >= kMr / 2)>(depth, a, lda, b, lo, hi, ahead, keep);
   const FloatVec bias_lo = hn::LoadU(d, g.bias + col);
   const FloatVec bias_hi = hn::LoadU(d, g.bias + col + lanes);
   HWY_UNROLL(12)
@@ -170,18 +183,64 @@ HWY_INLINE const std::byte* stored_slice(const GemmArgs& g, int64_t panel, int64
 
 /// What the tiles of a block ask for while they work on a slice: the slice that is used next,
 /// shared out among them, so that it is there when they are done. A single tile asks for what it
-/// reads itself, unless that was widened and so is there.
+/// reads itself.
 HWY_INLINE Ahead plan_ahead(const GemmArgs& g, const std::byte* slice, const std::byte* next_slice,
                             int64_t rows) {
   const int64_t tiles = (rows + kMr - 1) / kMr;
   const int64_t row_bytes = panel_width() * static_cast<int64_t>(size_of(g.dtype));
-  if (tiles == 1 && g.dtype == DType::kF32) return {slice + kNear, row_bytes};
+  if (tiles == 1) return {slice + kNear, row_bytes};
   return {next_slice, row_bytes / tiles};
+}
+
+/// The rows of a block, from `a` on, times a slice of a panel. Of weights of 16 bits the first tile
+/// leaves what it widened in `wide` for the others.
+template <class Stored>
+HWY_INLINE void multiply_block(const GemmArgs& g, Pass pass, int64_t depth, int64_t row0,
+                               int64_t rows, int64_t panel, const float* a, const Stored* b,
+                               Ahead ahead, float* wide) {
+  const int64_t col = panel * panel_width();
+  const int64_t first = even_tile(rows);
+  float* c = g.c + row0 * g.ldc + col;
+  with_rows(first, [&]<int kRows>() HWY_ATTR {
+    gemm_tile<kRows>(g, pass, depth, a, kDepthStride, b, ahead, col, c,
+                     rows > first ? wide : nullptr);
+  });
+  const float* rest = reinterpret_cast<const float*>(b);
+  if (sizeof(Stored) < sizeof(float)) rest = wide;
+  for (int64_t r = first; r < rows;) {
+    ahead.next += ahead.step * depth;
+    const int64_t n = even_tile(rows - r);
+    with_rows(n, [&]<int kRows>() HWY_ATTR {
+      gemm_tile<kRows>(g, pass, depth, a + r * kDepthStride, kDepthStride, rest, ahead, col,
+                       c + r * g.ldc, nullptr);
+    });
+    r += n;
+  }
+}
+
+/// The same for weights of any floating type.
+HWY_INLINE void multiply_stored(const GemmArgs& g, Pass pass, int64_t depth, int64_t row0,
+                                int64_t rows, int64_t panel, const float* a, const std::byte* slice,
+                                Ahead ahead, float* wide) {
+  if (g.dtype == DType::kF32) {
+    return multiply_block(g, pass, depth, row0, rows, panel, a,
+                          reinterpret_cast<const float*>(slice), ahead, wide);
+  }
+  if (g.dtype == DType::kBF16) {
+    return multiply_block(g, pass, depth, row0, rows, panel, a,
+                          reinterpret_cast<const hwy::bfloat16_t*>(slice), ahead, wide);
+  }
+  if constexpr (HWY_TARGET <= HWY_AVX2) {
+    multiply_block(g, pass, depth, row0, rows, panel, a,
+                   reinterpret_cast<const hwy::float16_t*>(slice), ahead, wide);
+  } else {  // see to_f32
+    to_f32(g.dtype, slice, depth * panel_width(), wide);
+    multiply_block<float>(g, pass, depth, row0, rows, panel, a, wide, ahead, wide);
+  }
 }
 
 /// `scratch` holds the block's rows of A, and weights of 16 bits widened, once for all its rows.
 HWY_NOINLINE void gemm(const GemmArgs& g, float* scratch) {
-  const int64_t nr = panel_width();
   float* wide = scratch + std::min(g.rows, kBlockRows) * kDepthStride;
   for (int64_t row0 = 0; row0 < g.rows; row0 += kBlockRows) {
     const int64_t rows = std::min(kBlockRows, g.rows - row0);
@@ -195,20 +254,9 @@ HWY_NOINLINE void gemm(const GemmArgs& g, float* scratch) {
       }
       for (int64_t p = g.panel_begin; p < g.panel_end; ++p) {
         const std::byte* slice = stored_slice(g, p, k0);
-        Ahead ahead = plan_ahead(
+        const Ahead ahead = plan_ahead(
             g, slice, p + 1 < g.panel_end ? stored_slice(g, p + 1, k0) : after_pass, rows);
-        if (g.dtype != DType::kF32) to_f32(g.dtype, slice, depth * nr, wide);
-        const float* b = g.dtype == DType::kF32 ? reinterpret_cast<const float*>(slice) : wide;
-        for (int64_t r = 0; r < rows;) {
-          const int64_t n = even_tile(rows - r);
-          const float* a = scratch + r * kDepthStride;
-          float* c = g.c + (row0 + r) * g.ldc + p * nr;
-          with_rows(n, [&]<int kRows>() HWY_ATTR {
-            gemm_tile<kRows>(g, pass, depth, a, kDepthStride, b, ahead, p * nr, c);
-          });
-          ahead.next += ahead.step * depth;
-          r += n;
-        }
+        multiply_stored(g, pass, depth, row0, rows, p, scratch, slice, ahead, wide);
       }
     }
   }
