@@ -157,9 +157,8 @@ void write_plan(std::string& out, const MemoryPlan& plan, std::string_view dtype
     room += fmt::format(", where {} of {} are free", format_bytes(plan.free_bytes),
                         format_bytes(plan.total_bytes));
   }
-  part("memory", plan.mapped_bytes + plan.weight_bytes + plan.workspace_bytes, room);
-  if (plan.mapped_bytes > 0)
-    part("  mapped", plan.mapped_bytes, "read from the file, page by page");
+  part("memory", plan.weight_bytes + plan.workspace_bytes, room);
+  if (plan.mapped_bytes > 0) part("  besides", plan.mapped_bytes, "of words stay in the file");
   part("  weights", plan.weight_bytes, fmt::format("converted to {} and packed", dtype));
   part("  workspace", plan.workspace_bytes,
        fmt::format("for batches of {} tokens", grouped(plan.batch_tokens)));

@@ -24,7 +24,7 @@ struct BenchOptions {
   std::vector<BenchRequest> requests;       ///< if there are some: these instead of made-up ids
   size_t max_length = 512;                  ///< tokens of a sequence of `requests`
   double seconds = 1;                       ///< at least so long for each row, and three times
-  LoadOptions load;                         ///< isa, cache_directory, log, memory limit
+  LoadOptions load;                         ///< isa, log, memory limit
   /// Told what comes next: "int8, 2 threads".
   std::function<void(const std::string& what)> stage;
 };

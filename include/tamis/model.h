@@ -44,7 +44,7 @@ struct TensorInfo {
 /// Bytes that a placement takes; known before anything is allocated. Of several devices: the sum.
 struct MemoryPlan {
   std::string device;          ///< "cpu", "sim:0,sim:1"
-  size_t mapped_bytes = 0;     ///< embedding tables read from the mapped file, page by page
+  size_t mapped_bytes = 0;     ///< word table that stays in the file, whose rows are read when used
   size_t weight_bytes = 0;     ///< converted and packed weights
   size_t workspace_bytes = 0;  ///< activations, indices and scratch for batch_tokens
   size_t batch_tokens = 0;

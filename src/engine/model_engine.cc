@@ -131,7 +131,7 @@ std::shared_ptr<const ModelQuantization> ModelEngine::quantization(
   StreamOptions stream;
   stream.threads = options.threads;
   auto found = std::make_shared<const ModelQuantization>(
-      calibrate(model_, cpu, stream, account, random_sample(*model_),
+      calibrate(model_, cpu, stream, account, sample_ ? sample_() : random_sample(*model_),
                 std::chrono::milliseconds(options.timeout_ms)));
   const std::lock_guard lock(mutex_);
   return quantization_ = found;

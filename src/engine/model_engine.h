@@ -30,6 +30,10 @@ class ModelEngine {
   /// The options of the last successful place.
   PlacementOptions options() const;
 
+  /// What int8 of a model that nobody calibrated is calibrated on, asked for when it is needed;
+  /// none: ids drawn at random. Before the first place.
+  void set_sample(std::function<PackedBatch()> sample) { sample_ = std::move(sample); }
+
   /// As Scheduler::run.
   std::vector<float> run(std::span<const SequenceView> sequences, const RunOptions& options);
   std::vector<WarmupResult> warmup(const WarmupOptions& options);
@@ -64,6 +68,7 @@ class ModelEngine {
   std::shared_ptr<const HostModel> model_;
   std::shared_ptr<DeviceSet> devices_;
   LogSink log_;
+  std::function<PackedBatch()> sample_;
 
   mutable std::mutex move_mutex_;  // one move at a time
   mutable std::mutex mutex_;       // of what follows

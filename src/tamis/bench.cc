@@ -99,6 +99,7 @@ std::vector<int> thread_counts(const BenchOptions& options) {
 BenchReport bench(const std::filesystem::path& directory, const BenchOptions& options) {
   if (options.dtypes.empty()) fail(ErrorCode::kInvalidArgument, "no dtype to measure");
   PlacementOptions placement = placement_options(options.load);
+  placement.packed_cache.clear();  // what is calibrated here, on ids drawn at random, is for nobody
   const ModelSpec spec = read_spec(directory, options.load);
   ModelEngine engine(HostModel::open(spec, options.load.log), device_set(options.load),
                      options.load.log);

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <mutex>
 
 #include "base/fail.h"
+#include "batch/packed_batch.h"
+#include "tamis/calibration_text.h"
+#include "tamis/model_inputs.h"
 
 namespace tamis {
 namespace {
@@ -76,6 +80,29 @@ std::shared_ptr<DeviceSet> device_set(const LoadOptions& options) {
   return options.devices ? options.devices->impl() : Devices().impl();
 }
 
+namespace {
+
+/// Errors: data_loss.
+void require_rows_for(const text::Tokenizer& tokenizer, const ModelSpec& spec) {
+  if (tokenizer.vocab_size() <= static_cast<size_t>(spec.config.vocab_size)) return;
+  fail(ErrorCode::kDataLoss,
+       "{}: the tokenizer has ids up to {}, but the word table has only {} rows",
+       spec.directory.string(), tokenizer.vocab_size() - 1, spec.config.vocab_size);
+}
+
+PackedBatch calibration_sample(const text::Tokenizer& tokenizer, const ModelSpec& spec) {
+  require_rows_for(tokenizer, spec);
+  ModelInputs inputs(tokenizer, spec.kind == ModelKind::kCrossEncoder, spec.max_length);
+  for (const CalibrationText& text : calibration_texts()) {
+    const std::string passage(text.passage);
+    inputs.add(text.query, {&passage, 1}, std::numeric_limits<size_t>::max());
+  }
+  const std::vector<SequenceView> views = inputs.views();
+  return pack(views, longest_first(views), spec.positions);
+}
+
+}  // namespace
+
 Session Session::load(const std::filesystem::path& directory, const LoadOptions& options) {
   PlacementOptions placement = placement_options(options);
   parse_device_names(options.device);  // before anything is read
@@ -84,19 +111,18 @@ Session Session::load(const std::filesystem::path& directory, const LoadOptions&
   // The 17 MB tokenizer.json of XLM-R takes a core 0.14 s, a good part of what packing the
   // weights takes two; they have nothing to do with each other.
   auto tokenizer =
-      std::async(std::launch::async, [&] { return text::Tokenizer::load(directory, log); });
+      std::async(std::launch::async, [&] { return text::Tokenizer::load(directory, log); }).share();
   Session session;
   session.engine =
       std::make_unique<ModelEngine>(HostModel::open(spec, log), device_set(options), log);
   settle_dtype(options, session.engine->model(), placement);
+  // Kept by the engine for a later move to int8 as well.
+  session.engine->set_sample(
+      [tokenizer, spec] { return calibration_sample(*tokenizer.get(), spec); });
   session.engine->place(options.device, placement);
   session.place = std::make_unique<ModelPlace>(*session.engine);
   session.tokenizer = tokenizer.get();
-  if (session.tokenizer->vocab_size() > static_cast<size_t>(spec.config.vocab_size)) {
-    fail(ErrorCode::kDataLoss,
-         "{}: the tokenizer has ids up to {}, but the word table has only {} rows",
-         directory.string(), session.tokenizer->vocab_size() - 1, spec.config.vocab_size);
-  }
+  require_rows_for(*session.tokenizer, spec);
   session.info = make_info(session.engine->model());
   return session;
 }
