@@ -19,6 +19,7 @@
 
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
+#include "kernels/gemm_pack-inl.h"
 #include "kernels/int8_dot.h"
 #include "kernels/kernels.h"
 

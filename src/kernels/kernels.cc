@@ -10,6 +10,7 @@
 #include "kernels/elementwise-inl.h"
 #include "kernels/gemm-inl.h"
 #include "kernels/gemm_int8-inl.h"
+#include "kernels/gemm_pack-inl.h"
 #include "kernels/peak-inl.h"
 
 HWY_BEFORE_NAMESPACE();

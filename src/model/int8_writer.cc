@@ -213,7 +213,7 @@ struct Unfinished {
 void copy_small_files(const fs::path& source, const fs::path& out) {
   for (const auto& entry : fs::directory_iterator(source)) {
     const fs::path name = entry.path().filename();
-    if (name == kManifest || name.string().starts_with('.') ||
+    if (name == kManifest || name.string().starts_with('.') || name.extension() == ".packed" ||
         (entry.is_regular_file() && is_weight_file(name)))
       continue;
     if (!entry.is_regular_file() && !entry.is_directory()) continue;

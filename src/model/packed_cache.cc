@@ -101,8 +101,9 @@ PackedKey packed_key(const HostModel& model, const Device& device, DType dtype) 
   key.form = fmt::format("{}, {}", device.info().packed_form, name_of(dtype));
   key.bytes = weight_bytes(model, device, dtype);
   std::error_code unknown;
-  const fs::path whole = fs::weakly_canonical(model.spec.directory, unknown);
-  const fs::path& path = unknown ? model.spec.directory : whole;
+  fs::path path = fs::weakly_canonical(model.spec.directory, unknown);
+  if (unknown) path = model.spec.directory;
+  if (!path.has_filename()) path = path.parent_path();  // "models/x/" is "models/x"
   key.name = fmt::format("{}-{:016x}.packed", path.filename().string(),
                          hash_of(path.string() + "\n" + key.form));
   return key;

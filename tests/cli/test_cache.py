@@ -117,3 +117,13 @@ def test_a_folder_that_cannot_be_written_is_no_error(tamis, model, tmp_path):
 def test_the_environment_names_a_cache(tamis, model, cache):
     tamis("rerank", "-m", model, *TEXTS, env={"TAMIS_CACHE": str(cache)})
     only_file(cache)
+
+
+def test_the_models_own_directory_may_be_the_cache(tamis, model, tmp_path):
+    for name in (model, f"{model}/"):
+        assert tamis("rerank", "-m", name, "--cache", model, *TEXTS).err == ""
+    assert len(list(model.glob("*.packed"))) == 1
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text('{"query": "a", "passages": ["b", "c"]}\n')
+    tamis("quantize", model, tmp_path / "int8", "--calibrate", requests)
+    assert list((tmp_path / "int8").glob("*.packed")) == []

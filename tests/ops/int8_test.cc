@@ -17,27 +17,6 @@ namespace {
 using kernels::Int8Panel;
 using kernels::KernelTable;
 
-/// Aligned to 64 bytes, with as many bytes of 0xAB behind.
-template <class T>
-class Guarded {
- public:
-  explicit Guarded(size_t n) : n_(n), bytes_(n * sizeof(T) + 192, std::byte{0xAB}) {}
-  T* data() {
-    const auto at = reinterpret_cast<uintptr_t>(bytes_.data());
-    return reinterpret_cast<T*>(bytes_.data() + (64 - at % 64) % 64);
-  }
-  void expect_guard(const std::string& what) {
-    const auto* end = reinterpret_cast<const std::byte*>(data() + n_);
-    for (size_t i = 0; i < 64; ++i) {
-      ASSERT_EQ(end[i], std::byte{0xAB}) << what << " wrote beyond its end";
-    }
-  }
-
- private:
-  size_t n_;
-  std::vector<std::byte> bytes_;
-};
-
 /// A layer of given integers, run by a table's own functions.
 struct IntegerLayer {
   int64_t rows, inputs, outputs;
