@@ -36,9 +36,13 @@ std::vector<float> Scheduler::run(std::span<const SequenceView> sequences, size_
   fail_stranded();
   work_.notify_all();
   size_t told = job->unfinished;
-  while (!job->over()) {
-    job->changed.wait(lock);
-    if (!options.progress || job->error || told == job->unfinished) continue;
+  for (;;) {
+    // Told before it is asked whether the job is over: the last batch may end during a callback.
+    if (!options.progress || job->error || told == job->unfinished) {
+      if (job->over()) break;
+      job->changed.wait(lock);
+      continue;
+    }
     told = job->unfinished;
     lock.unlock();
     std::exception_ptr thrown;

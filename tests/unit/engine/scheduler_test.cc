@@ -84,6 +84,21 @@ TEST(Batching, ProgressGoesUpToTheEndAndMayCancel) {
   }
 }
 
+TEST(Batching, ASlowCallbackStillHearsOfTheEnd) {
+  const Reranker reranker = Reranker::load(small_model(), on("sim:0"));
+  const Work work(4);
+  RerankOptions options;
+  options.batch_tokens = 1;  // a batch each
+  size_t last = 0;
+  options.progress = [&](size_t done, size_t) {
+    last = done;
+    // The other three batches end meanwhile.
+    while (reranker.placement()[0].batches < 4) std::this_thread::yield();
+  };
+  logits(reranker, work, options);
+  EXPECT_EQ(last, 4u);
+}
+
 class OutOfMemory : public testing::TestWithParam<std::string> {};
 
 /// Room for the weights and batches of `tokens`, and no more.
