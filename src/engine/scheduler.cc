@@ -36,10 +36,9 @@ std::vector<float> Scheduler::run(std::span<const SequenceView> sequences, size_
   fail_stranded();
   work_.notify_all();
   size_t told = job->unfinished;
-  for (;;) {
-    // Told before it is asked whether the job is over: the last batch may end during a callback.
-    if (!options.progress || job->error || told == job->unfinished) {
-      if (job->over()) break;
+  const auto news = [&] { return options.progress && !job->error && told != job->unfinished; };
+  while (news() || !job->over()) {  // the last batches may end during a callback
+    if (!news()) {
       job->changed.wait(lock);
       continue;
     }

@@ -12,6 +12,7 @@
 #include "io/json.h"
 #include "io/json_writer.h"
 #include "io/safetensors_writer.h"
+#include "model/packed_cache.h"
 
 namespace tamis {
 namespace {
@@ -213,8 +214,8 @@ struct Unfinished {
 void copy_small_files(const fs::path& source, const fs::path& out) {
   for (const auto& entry : fs::directory_iterator(source)) {
     const fs::path name = entry.path().filename();
-    if (name == kManifest || name.string().starts_with('.') || name.extension() == ".packed" ||
-        (entry.is_regular_file() && is_weight_file(name)))
+    if (name == kManifest || name.string().starts_with('.') ||
+        name.extension() == kPackedExtension || (entry.is_regular_file() && is_weight_file(name)))
       continue;
     if (!entry.is_regular_file() && !entry.is_directory()) continue;
     fs::copy(entry.path(), out / name, fs::copy_options::recursive);

@@ -104,8 +104,8 @@ PackedKey packed_key(const HostModel& model, const Device& device, DType dtype) 
   fs::path path = fs::weakly_canonical(model.spec.directory, unknown);
   if (unknown) path = model.spec.directory;
   if (!path.has_filename()) path = path.parent_path();  // "models/x/" is "models/x"
-  key.name = fmt::format("{}-{:016x}.packed", path.filename().string(),
-                         hash_of(path.string() + "\n" + key.form));
+  key.name = fmt::format("{}-{:016x}{}", path.filename().string(),
+                         hash_of(path.string() + "\n" + key.form), kPackedExtension);
   return key;
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "io/content_hash.h"
 #include "io/file_map.h"
@@ -15,6 +16,9 @@
 #include "tamis/log.h"
 
 namespace tamis {
+
+/// Of the files' names.
+inline constexpr std::string_view kPackedExtension = ".packed";
 
 /// What a cached buffer was made from, and for.
 struct PackedKey {

@@ -62,6 +62,7 @@ void expect_product(const Bf16Dot& dot, const Case& c, std::mt19937& random) {
           << "row " << r << ", column " << col;
     }
   }
+  acc.expect_guard("acc");
   // Beyond the columns nothing is written.
   for (int64_t r = 0; r < c.rows; ++r) {
     for (int64_t col = columns; col < ld_acc; ++col) {

@@ -93,7 +93,11 @@ TEST(Batching, ASlowCallbackStillHearsOfTheEnd) {
   options.progress = [&](size_t done, size_t) {
     last = done;
     // The other three batches end meanwhile.
-    while (reranker.placement()[0].batches < 4) std::this_thread::yield();
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (reranker.placement()[0].batches < 4) {
+      ASSERT_LT(std::chrono::steady_clock::now(), limit);
+      std::this_thread::yield();
+    }
   };
   logits(reranker, work, options);
   EXPECT_EQ(last, 4u);
