@@ -59,7 +59,8 @@ TIERS = {
     "native": ([], {}),
     "avx512_vnni": (["--isa", "avx512_vnni"], {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI",
                                                "ATEN_CPU_CAPABILITY": "avx512"}),
-    "avx2": (["--isa", "avx2"], {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"})}
+    "avx2": (["--isa", "avx2"], {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2",
+                                 "MKL_ENABLE_INSTRUCTIONS": "AVX2"})}
 
 
 @dataclass
