@@ -71,7 +71,8 @@ void queue_cost(const std::string& small) {
   const auto account = device->open_account("bench", MemoryAccount::no_limit);
   const std::chrono::seconds timeout(60);
   Workspace workspace(device, {1, {}}, account, timeout);
-  auto weights = place_weights(model, *device, workspace.stream(), DType::kF32, account, timeout);
+  auto weights =
+      place_weights(model, *device, workspace.stream(), DType::kF32, nullptr, account, timeout);
   Replica replica(std::move(weights), device, std::move(workspace), {1, {}}, 1024);
   const std::vector<int32_t> ids = {5};
   const std::vector<SequenceView> sequences = {{ids, {}}};
@@ -80,7 +81,7 @@ void queue_cost(const std::string& small) {
   std::vector<double> queued, straight;
   for (int i = 0; i < 3000; ++i) {
     queued.push_back(ms_of([&] { engine.run(sequences, {}); }));
-    straight.push_back(ms_of([&] { replica.run(batch, out); }));
+    straight.push_back(ms_of([&] { replica.run(batch, usual_outputs(spec), out); }));
   }
   const double cost = 1000 * (median(queued) - median(straight));
   row("queue and scheduler, one request at a time",

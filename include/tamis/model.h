@@ -29,6 +29,8 @@ struct ModelInfo {
   std::vector<std::string> labels;  ///< of the classification head, by index
   std::string pooling;              ///< embedders: "cls", "mean" or "last"
   bool normalize = false;           ///< embedders: vectors are scaled to length 1
+  bool sparse = false;              ///< embedders: BGE-M3's lexical weights
+  int64_t colbert_dimension = 0;    ///< embedders: of BGE-M3's token vectors; 0 = none
   int64_t parameters = 0;           ///< elements of all tensors that the model uses
 };
 

@@ -268,11 +268,10 @@ void ModelEngine::replace_after(const PlacementPlan& plan, const PlacementOption
   report.load_ms = report.pause_ms = ms_since(start);
 }
 
-std::vector<float> ModelEngine::run(std::span<const SequenceView> sequences,
-                                    const RunOptions& options) {
+RunResult ModelEngine::run(std::span<const SequenceView> sequences, const RunOptions& options) {
+  const OutputLayout layout = model_->layout(options.outputs);
   note_shapes(sequences);
-  return scheduler_.run(sequences, static_cast<size_t>(model_->output_size()),
-                        model_->spec.positions, options);
+  return scheduler_.run(sequences, layout, model_->spec.positions, options);
 }
 
 void ModelEngine::note_shapes(std::span<const SequenceView> sequences) {
@@ -309,12 +308,12 @@ std::vector<WarmupResult> ModelEngine::warmup(const WarmupOptions& options) {
         const std::vector<int32_t> ids = made_up_ids(model_->spec, result.shape.tokens);
         const std::vector<SequenceView> batch(result.shape.sequences, SequenceView{ids, {}});
         RunOptions run;
+        run.outputs = usual_outputs(model_->spec);
         run.only = replica.get();
         try {
           for (double* ms : {&result.first_ms, &result.second_ms}) {
             const auto begin = Clock::now();
-            scheduler_.run(batch, static_cast<size_t>(model_->output_size()),
-                           model_->spec.positions, run);
+            scheduler_.run(batch, model_->layout(run.outputs), model_->spec.positions, run);
             *ms = ms_since(begin);
           }
           tokens_per_ms = static_cast<double>(tokens) / std::max(result.second_ms, 1e-3);

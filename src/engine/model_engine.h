@@ -34,8 +34,8 @@ class ModelEngine {
   /// none: ids drawn at random. Before the first place.
   void set_sample(std::function<PackedBatch()> sample) { sample_ = std::move(sample); }
 
-  /// As Scheduler::run.
-  std::vector<float> run(std::span<const SequenceView> sequences, const RunOptions& options);
+  /// As Scheduler::run. Errors also: those of HostModel::layout.
+  RunResult run(std::span<const SequenceView> sequences, const RunOptions& options);
   std::vector<WarmupResult> warmup(const WarmupOptions& options);
   size_t trim() { return scheduler_.trim(); }
 

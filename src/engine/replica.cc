@@ -14,11 +14,11 @@ bool all_finite(std::span<const float> values) {
 }
 
 /// Runs the batch again with a probe, to say where the first NaN or Inf came from.
-/// Runs the batch again with a probe, to say where the first NaN or Inf came from.
 [[noreturn]] void explain_not_finite(const ModelWeights& weights, const PackedBatch& batch,
-                                     Workspace& workspace, std::span<float> out) {
+                                     Workspace& workspace, const Outputs& outputs,
+                                     std::span<float> out) {
   const std::string model = weights.spec().directory.string();
-  forward(weights, batch, workspace, out, [&](std::string_view stage, ConstMat x) {
+  forward(weights, batch, workspace, outputs, out, [&](std::string_view stage, ConstMat x) {
     for (int64_t r = 0; r < x.rows; ++r) {
       for (int64_t c = 0; c < x.cols; ++c) {
         const float value = x.row(r)[c];
@@ -49,10 +49,10 @@ Replica::Replica(std::shared_ptr<const ModelWeights> weights, std::shared_ptr<De
       batch_tokens_(batch_tokens),
       workspace_(std::move(workspace)) {}
 
-void Replica::run(const PackedBatch& batch, std::span<float> out) {
+void Replica::run(const PackedBatch& batch, const Outputs& outputs, std::span<float> out) {
   reserve(batch.tokens());
-  forward(*weights_, batch, workspace_, out);
-  if (!all_finite(out)) explain_not_finite(*weights_, batch, workspace_, out);
+  forward(*weights_, batch, workspace_, outputs, out);
+  if (!all_finite(out)) explain_not_finite(*weights_, batch, workspace_, outputs, out);
 }
 
 void Replica::reserve(size_t tokens) {

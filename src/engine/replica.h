@@ -21,10 +21,10 @@ class Replica {
   Replica(std::shared_ptr<const ModelWeights> weights, std::shared_ptr<Device> device,
           Workspace workspace, const StreamOptions& options, size_t batch_tokens);
 
-  /// out, [sequences, output_size], is complete when the call returns.
+  /// out, laid out as OutputLayout says, is complete when the call returns.
   /// Errors: data_loss (NaN or Inf came out: names the stage and the token), resource_exhausted (a
   /// smaller batch may pass), unavailable (the device has failed), and those of forward.
-  void run(const PackedBatch& batch, std::span<float> out);
+  void run(const PackedBatch& batch, const Outputs& outputs, std::span<float> out);
   /// Allocates the memory of a batch before it is needed. Errors: resource_exhausted.
   void reserve(size_t tokens);
   /// Gives the memory of batches back; returns the bytes.

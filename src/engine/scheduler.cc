@@ -17,16 +17,31 @@ Scheduler::~Scheduler() {
   clear_retired();
 }
 
-std::vector<float> Scheduler::run(std::span<const SequenceView> sequences, size_t width,
-                                  const PositionRule& rule, const RunOptions& options) {
-  if (sequences.empty()) return {};
+SequenceOutput RunResult::of(size_t i) const {
+  const auto all = std::span(values).subspan(offsets[i], offsets[i + 1] - offsets[i]);
+  const size_t tokens =
+      layout.of_token() > 0 ? (all.size() - layout.vector) / layout.of_token() : 0;
+  const size_t weights = tokens * layout.token_weight;
+  return {all.first(layout.vector), all.subspan(layout.vector, weights),
+          all.subspan(layout.vector + weights)};
+}
+
+RunResult Scheduler::run(std::span<const SequenceView> sequences, const OutputLayout& layout,
+                         const PositionRule& rule, const RunOptions& options) {
+  if (sequences.empty()) return {layout, {}, {0}};
   auto job = std::make_shared<Job>();
   job->sequences = sequences;
-  job->width = width;
+  job->outputs = options.outputs;
   job->rule = rule;
   job->batch_tokens = options.batch_tokens;
   job->only = options.only;
-  job->results.resize(sequences.size() * width);
+  RunResult& result = job->result;
+  result.layout = layout;
+  result.offsets.push_back(0);
+  for (const SequenceView& s : sequences) {
+    result.offsets.push_back(result.offsets.back() + layout.numbers(1, s.ids.size()));
+  }
+  result.values.resize(result.offsets.back());
   job->order = longest_first(sequences);
   for (const SequenceView& s : sequences) job->open_tokens += s.ids.size();
   job->unfinished = sequences.size();
@@ -56,7 +71,7 @@ std::vector<float> Scheduler::run(std::span<const SequenceView> sequences, size_
   jobs_.remove(job);
   lock.unlock();
   if (job->error) std::rethrow_exception(job->error);
-  return std::move(job->results);
+  return std::move(job->result);
 }
 
 void Scheduler::add(std::shared_ptr<Replica> replica) {

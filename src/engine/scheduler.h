@@ -20,9 +20,19 @@ namespace tamis {
 
 /// What a call wants of its run.
 struct RunOptions {
-  size_t batch_tokens = 0;        ///< tokens of a batch; 0 = what suits the device
-  Progress progress;              ///< called from the calling thread, never under a lock
+  size_t batch_tokens = 0;  ///< tokens of a batch; 0 = what suits the device
+  Progress progress;        ///< called from the calling thread, never under a lock
+  Outputs outputs;
   const Replica* only = nullptr;  ///< run on this replica alone
+};
+
+/// What a run gave: the numbers of sequence i, one sequence after the other.
+struct RunResult {
+  OutputLayout layout;
+  std::vector<float> values;
+  std::vector<size_t> offsets;  ///< [sequences + 1], into values
+
+  SequenceOutput of(size_t i) const;
 };
 
 /// One queue, and a thread for each replica that takes the next batch from it when it is free.
@@ -46,10 +56,10 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  /// Row i of the result, [sequences, width], belongs to sequence i.
+  /// `layout` is that of options.outputs.
   /// Errors: those of Replica::run; unavailable (no replica is left: says what became of each).
-  std::vector<float> run(std::span<const SequenceView> sequences, size_t width,
-                         const PositionRule& rule, const RunOptions& options);
+  RunResult run(std::span<const SequenceView> sequences, const OutputLayout& layout,
+                const PositionRule& rule, const RunOptions& options);
 
   /// Errors: resource_exhausted (no thread).
   void add(std::shared_ptr<Replica> replica);

@@ -27,7 +27,7 @@ struct Scheduler::Slice {
 /// One call of run.
 struct Scheduler::Job {
   std::span<const SequenceView> sequences;
-  size_t width = 0;
+  Outputs outputs;
   PositionRule rule;
   size_t batch_tokens = 0;
   const Replica* only = nullptr;
@@ -39,7 +39,7 @@ struct Scheduler::Job {
   size_t unfinished = 0;       ///< sequences
   size_t running = 0;          ///< slices
   std::exception_ptr error;
-  std::vector<float> results;  ///< rows of running slices belong to their workers
+  RunResult result;  ///< the numbers of running slices belong to their workers
   std::condition_variable changed;
 
   bool over() const { return running == 0 && (error || unfinished == 0); }

@@ -16,6 +16,22 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+/// From the three blocks of a batch to those of each of its sequences.
+void scatter(const PackedBatch& batch, std::span<const float> out, RunResult& result) {
+  const OutputLayout& layout = result.layout;
+  const std::span<const float> weights = out.subspan(batch.sequences() * layout.vector);
+  const std::span<const float> vectors = weights.subspan(batch.tokens() * layout.token_weight);
+  for (size_t i = 0; i < batch.sequences(); ++i) {
+    const auto first = static_cast<size_t>(batch.cu_seqlens[i]);
+    const size_t tokens = static_cast<size_t>(batch.cu_seqlens[i + 1]) - first;
+    float* to = result.values.data() + result.offsets[batch.tickets[i]];
+    to = std::copy_n(out.data() + i * layout.vector, layout.vector, to);
+    to =
+        std::copy_n(weights.data() + first * layout.token_weight, tokens * layout.token_weight, to);
+    std::copy_n(vectors.data() + first * layout.token_vector, tokens * layout.token_vector, to);
+  }
+}
+
 }  // namespace
 
 size_t Scheduler::in_service() const {
@@ -97,13 +113,9 @@ void Scheduler::run_slice(Worker& w, const std::shared_ptr<Job>& job, Slice slic
   enum { kDone, kOutOfMemory, kDeviceFailed, kFailed } outcome = kDone;
   try {
     const PackedBatch batch = pack(job->sequences, slice.tickets, job->rule);
-    std::vector<float> out(batch.sequences() * job->width);
-    w.replica->run(batch, out);
-    for (size_t i = 0; i < batch.sequences(); ++i) {
-      std::copy_n(
-          out.begin() + static_cast<std::ptrdiff_t>(i * job->width), job->width,
-          job->results.begin() + static_cast<std::ptrdiff_t>(batch.tickets[i] * job->width));
-    }
+    std::vector<float> out(job->result.layout.numbers(batch.sequences(), batch.tokens()));
+    w.replica->run(batch, job->outputs, out);
+    scatter(batch, out, job->result);
   } catch (const Error& e) {
     error = std::current_exception();
     message = e.what();

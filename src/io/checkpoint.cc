@@ -15,6 +15,7 @@ namespace tamis::io {
 namespace fs = std::filesystem;
 
 struct Checkpoint::Impl {
+  fs::path directory;
   std::vector<FileMap> files;
   std::vector<TensorView> tensors;  // sorted by name
   std::vector<size_t> file_of;      // tensors[i] lies in files[file_of[i]]
@@ -29,6 +30,15 @@ struct Checkpoint::Impl {
   std::vector<TensorView>::const_iterator lower_bound(std::string_view name) const {
     return std::lower_bound(tensors.begin(), tensors.end(), name,
                             [](const TensorView& t, std::string_view n) { return t.name < n; });
+  }
+
+  /// The tensors of the file that was added last.
+  void take(std::vector<TensorView> added) {
+    for (TensorView& tensor : added) {
+      const auto at = lower_bound(tensor.name) - tensors.begin();
+      file_of.insert(file_of.begin() + at, files.size() - 1);
+      tensors.insert(tensors.begin() + at, std::move(tensor));
+    }
   }
 };
 
@@ -122,6 +132,7 @@ Checkpoint Checkpoint::open(const fs::path& directory, const LogSink& log) {
 
 Checkpoint Checkpoint::open_file(const fs::path& file, const LogSink& log) {
   auto impl = std::make_unique<Impl>();
+  impl->directory = file.parent_path();
   impl->files.push_back(FileMap::open(file));
   impl->tensors = parse_file(impl->files.back());
   impl->file_of.assign(impl->tensors.size(), 0);
@@ -132,6 +143,7 @@ Checkpoint Checkpoint::open_file(const fs::path& file, const LogSink& log) {
 
 Checkpoint Checkpoint::open_sharded(const fs::path& index, const LogSink& log) {
   auto impl = std::make_unique<Impl>();
+  impl->directory = index.parent_path();
   std::vector<std::pair<TensorView, size_t>> all;
   for (const auto& [shard, names] : read_index(index)) {
     const FileMap& file = impl->files.emplace_back(open_shard(index, shard));
@@ -148,6 +160,22 @@ Checkpoint Checkpoint::open_sharded(const fs::path& index, const LogSink& log) {
   log_to(log, LogLevel::kDebug, "{}: {} tensors in {} shards", index.string(), impl->tensors.size(),
          impl->files.size());
   return Checkpoint(std::move(impl));
+}
+
+void Checkpoint::add_part(const std::string& name, const LogSink& log) {
+  const std::string prefix = name + ".";
+  const auto first = impl_->lower_bound(prefix);
+  if (first != impl_->tensors.end() && first->name.starts_with(prefix)) return;
+  for (const char* extension : {".safetensors", ".pt"}) {
+    const fs::path path = impl_->directory / (name + extension);
+    std::error_code ignored;
+    if (!fs::exists(path, ignored)) continue;
+    std::vector<TensorView> tensors = parse_file(impl_->files.emplace_back(FileMap::open(path)));
+    for (TensorView& tensor : tensors) tensor.name.insert(0, prefix);
+    log_to(log, LogLevel::kDebug, "{}: {} tensors", path.string(), tensors.size());
+    impl_->take(std::move(tensors));
+    return;
+  }
 }
 
 Checkpoint::Checkpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

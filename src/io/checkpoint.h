@@ -42,6 +42,9 @@ class Checkpoint {
   static Checkpoint open(const std::filesystem::path& directory, const LogSink& log = {});
   /// One file, by its ending: .safetensors, else a torch zip.
   static Checkpoint open_file(const std::filesystem::path& file, const LogSink& log = {});
+  /// Takes in the file NAME.safetensors or else NAME.pt of the directory, if there is one; its
+  /// tensors are called NAME.weight and so on. Does nothing if there are such tensors already.
+  void add_part(const std::string& name, const LogSink& log = {});
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
   ~Checkpoint();

@@ -1,5 +1,6 @@
 #include "model/encoder.h"
 
+#include <algorithm>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -14,7 +15,8 @@ namespace {
 /// of each sequence, or (mean pooling) all.
 struct DeviceBatch {
   BatchView view;
-  const int32_t* rows = nullptr;      ///< [sequences]; null = all rows are read
+  const int32_t* rows = nullptr;      ///< [sequences]: those that pooling picks; null = all (mean)
+  bool all_rows = false;              ///< the head reads every row
   const int32_t* one_each = nullptr;  ///< [sequences + 1]: 0, 1, 2, ...
 };
 
@@ -30,7 +32,8 @@ EmbeddingWeights find_words(const ModelWeights& weights, const PackedBatch& batc
 }
 
 /// `numbered`: ids are the numbers of the tokens.
-DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, bool numbered, Workspace& ws) {
+DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, bool numbered,
+                   const Outputs& outputs, Workspace& ws) {
   std::vector<int32_t>& all = ws.staged();
   const size_t tokens = batch.tokens(), sequences = batch.sequences();
   all.clear();
@@ -53,6 +56,7 @@ DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, bool numbere
               static_cast<int64_t>(sequences)};
   out.one_each = p + 3 * tokens + sequences + 1;
   if (spec.pooling != Pooling::kMean) out.rows = out.one_each + sequences + 1;
+  out.all_rows = out.rows == nullptr || outputs.of_tokens();
   return out;
 }
 
@@ -66,7 +70,7 @@ Mat run_layer(const LayerWeights& w, const ModelSpec& spec, const DeviceBatch& b
   if (probe) probe(LayerInput::kAttention, x);
   ops.linear(w.key_value, x, Activation::kNone, kv);
 
-  const bool select = last && batch.rows != nullptr;
+  const bool select = last && !batch.all_rows;
   if (select) {
     const Mat selected = x.row_range(0, batch.view.sequences);
     ops.gather_rows(x, batch.rows, selected);
@@ -100,21 +104,56 @@ Mat run_layer(const LayerWeights& w, const ModelSpec& spec, const DeviceBatch& b
   return x;
 }
 
-/// x of the last layer to one row a sequence: logits or vectors.
-Mat run_head(const ModelWeights& weights, const DeviceBatch& batch, Mat x, const Workspace& ws) {
+/// One row a sequence, logits or vectors, at `to`; x is what the last layer left.
+void pool(const ModelWeights& weights, const DeviceBatch& batch, Mat x, Mat to, Workspace& ws) {
   Ops& ops = ws.ops();
-  Mat result = x;  // cls and last: the last layer left one row a sequence
   if (weights.head_out) {
     const Mat dense = ws.temporary(x.rows);
     ops.linear(weights.head_dense, x, Activation::kTanh, dense);
-    result = ws.result(x.rows);
-    ops.linear(weights.head_out, dense, Activation::kNone, result);
+    ops.linear(weights.head_out, dense, Activation::kNone, to);
   } else if (batch.rows == nullptr) {
-    result = ws.result(batch.view.sequences);
-    ops.mean_rows(x, batch.view.cu_seqlens, result);
+    ops.mean_rows(x, batch.view.cu_seqlens, to);
+  } else {
+    ops.gather_rows(x, batch.rows, to);
   }
-  if (weights.spec().normalize) ops.l2_normalize(result);
-  return result;
+}
+
+void normalize(const Outputs& outputs, Mat vectors, Ops& ops) {
+  if (!outputs.normalize) return;
+  const auto most = static_cast<int64_t>(outputs.dimension);
+  ops.l2_normalize(vectors.col_range(0, most > 0 ? std::min(most, vectors.cols) : vectors.cols));
+}
+
+/// x of the last layer to what is wanted of it, in one block. Returns all numbers as a row.
+Mat run_head(const ModelWeights& weights, const DeviceBatch& batch, const Outputs& outputs, Mat x,
+             Workspace& ws) {
+  const OutputLayout layout = weights.host->layout(outputs);
+  Ops& ops = ws.ops();
+  const int64_t sequences = batch.view.sequences, tokens = batch.view.tokens;
+  if (outputs.vector && !weights.head_out && !batch.all_rows) {
+    normalize(outputs, x, ops);  // cls and last: the last layer left the vectors
+    return {x.data, 1, x.rows * x.cols};
+  }
+  float* at = ws.results();
+  const auto next = [&](int64_t rows, size_t cols) {
+    const Mat block(at, rows, static_cast<int64_t>(cols));
+    at += block.rows * block.cols;
+    return block;
+  };
+  if (outputs.vector) {
+    const Mat vectors = next(sequences, layout.vector);
+    pool(weights, batch, x, vectors, ws);
+    normalize(outputs, vectors, ops);
+  }
+  if (outputs.token_weights) {
+    ops.linear(weights.sparse, x, Activation::kRelu, next(tokens, 1));
+  }
+  if (outputs.token_vectors) {
+    const Mat vectors = next(tokens, layout.token_vector);
+    ops.linear(weights.colbert, x, Activation::kNone, vectors);
+    normalize(outputs, vectors, ops);
+  }
+  return {ws.results(), 1, at - ws.results()};
 }
 
 /// Refuses what would read outside the tables.
@@ -143,10 +182,10 @@ void report(const Probe& probe, std::string_view stage, ConstMat x, Workspace& w
 }
 
 void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& ws,
-             std::span<float> out, const Probe& probe) {
+             const Outputs& outputs, std::span<float> out, const Probe& probe) {
   const ModelSpec& spec = weights.spec();
   const EmbeddingWeights embeddings = find_words(weights, batch, ws);
-  const DeviceBatch on_device = upload(spec, batch, !weights.embeddings.words, ws);
+  const DeviceBatch on_device = upload(spec, batch, !weights.embeddings.words, outputs, ws);
   Mat x = ws.hidden(on_device.view.tokens);
   ws.ops().embed_layer_norm(embeddings, on_device.view, x);
   report(probe, "embeddings", x, ws);
@@ -155,7 +194,7 @@ void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& w
     x = run_layer(weights.layers[i], spec, on_device, last, x, ws);
     if (probe) report(probe, fmt::format("layer {}", i), x, ws);
   }
-  const Mat result = run_head(weights, on_device, x, ws);
+  const Mat result = run_head(weights, on_device, outputs, x, ws);
   report(probe, "the head", result, ws);
   ws.stream().download(out.data(), result.data, out.size_bytes());
 }
@@ -169,7 +208,7 @@ void forward_layers(const ModelWeights& embeddings, const PackedBatch& batch, Wo
   workspace.reserve(embeddings, batch.tokens());
   const EmbeddingWeights tables = find_words(embeddings, batch, workspace);
   const DeviceBatch on_device =
-      upload(embeddings.spec(), batch, !embeddings.embeddings.words, workspace);
+      upload(embeddings.spec(), batch, !embeddings.embeddings.words, {}, workspace);
   Mat x = workspace.hidden(on_device.view.tokens);
   workspace.ops().embed_layer_norm(tables, on_device.view, x);
   for (int64_t i = 0; i < embeddings.spec().config.num_hidden_layers; ++i) {
@@ -180,11 +219,11 @@ void forward_layers(const ModelWeights& embeddings, const PackedBatch& batch, Wo
 }
 
 void forward(const ModelWeights& weights, const PackedBatch& batch, Workspace& workspace,
-             std::span<float> out, const Probe& probe) {
+             const Outputs& outputs, std::span<float> out, const Probe& probe) {
   check_ids(weights.embeddings, batch);
   workspace.reserve(weights, batch.tokens());
   try {
-    enqueue(weights, batch, workspace, out, probe);
+    enqueue(weights, batch, workspace, outputs, out, probe);
   } catch (...) {
     // What was queued before the error still refers to `out` and to the workspace.
     try {

@@ -27,11 +27,11 @@ void forward_layers(const ModelWeights& embeddings, const PackedBatch& batch, Wo
                     const std::function<const LayerWeights&(int64_t)>& layer,
                     const std::function<void(int64_t, LayerInput, ConstMat)>& probe);
 
-/// Runs the model: out, [sequences, output_size] in host memory, gets the logits or the (pooled,
-/// perhaps normalised) vector of each sequence of the batch; complete when the call returns.
+/// Runs the model: out, in host memory, gets what `outputs` says, laid out as OutputLayout does;
+/// complete when the call returns.
 /// Errors: invalid_argument (an id, position or type outside its table), resource_exhausted (no
 /// memory for a batch of this size; a smaller one may pass), and those of Stream::synchronize.
 void forward(const ModelWeights& weights, const PackedBatch& batch, Workspace& workspace,
-             std::span<float> out, const Probe& probe = {});
+             const Outputs& outputs, std::span<float> out, const Probe& probe = {});
 
 }  // namespace tamis

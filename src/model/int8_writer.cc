@@ -23,7 +23,8 @@ constexpr const char* kManifest = "tamis.json";
 
 bool is_weight_file(const fs::path& name) {
   const std::string ext = name.extension().string();
-  return ext == ".safetensors" || ext == ".bin" || name.string().ends_with(".index.json");
+  return ext == ".safetensors" || ext == ".bin" || ext == ".pt" ||
+         name.string().ends_with(".index.json");
 }
 
 int64_t modified_ns(const fs::path& path) {

@@ -107,6 +107,13 @@ ModelSpec read_spec(const std::filesystem::path& directory, const LoadOptions& o
   return spec;
 }
 
+void find_token_heads(ModelSpec& spec, const io::Checkpoint& checkpoint) {
+  if (spec.kind != ModelKind::kEmbedder) return;
+  spec.sparse_head = checkpoint.find("sparse_linear.weight") != nullptr;
+  const TensorView* colbert = checkpoint.find("colbert_linear.weight");
+  if (colbert != nullptr) spec.colbert_dimension = colbert->shape.empty() ? 1 : colbert->shape[0];
+}
+
 std::vector<SlotSpec> tensor_table(const ModelSpec& spec) {
   const io::ModelConfig& c = spec.config;
   const int64_t h = c.hidden_size, f = c.intermediate_size;
@@ -149,6 +156,13 @@ std::vector<SlotSpec> tensor_table(const ModelSpec& spec) {
                roberta ? "classifier.dense" : "pooler.dense", h, h, !roberta);
     add_linear(Slot::kHeadOutWeight, Slot::kHeadOutBias, 0,
                roberta ? "classifier.out_proj" : "classifier", labels, h, false);
+  }
+  if (spec.sparse_head) {
+    add_linear(Slot::kSparseWeight, Slot::kSparseBias, 0, "sparse_linear", 1, h, false);
+  }
+  if (spec.colbert_dimension > 0) {
+    add_linear(Slot::kColbertWeight, Slot::kColbertBias, 0, "colbert_linear",
+               spec.colbert_dimension, h, false);
   }
   return table;
 }

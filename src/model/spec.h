@@ -30,6 +30,8 @@ struct ModelSpec {
   Activation activation = Activation::kGelu;
   Pooling pooling = Pooling::kCls;  ///< kCls of a cross-encoder: its head reads the first token
   bool normalize = false;
+  bool sparse_head = false;       ///< BGE-M3's sparse_linear is there
+  int64_t colbert_dimension = 0;  ///< of BGE-M3's colbert_linear; 0 = it is not there
   PositionRule positions;
   size_t max_length = 0;          ///< tokens that the position table has room for
   size_t default_max_length = 0;  ///< sentence_bert_config.json's, else 512, never above max_length
@@ -38,6 +40,9 @@ struct ModelSpec {
 /// Errors: not_found, data_loss (from the readers of src/io); unimplemented (architecture,
 /// activation, position embedding or pooling that is not supported: says which are).
 ModelSpec read_spec(const std::filesystem::path& directory, const LoadOptions& options);
+
+/// Notes which of BGE-M3's heads the checkpoint of an embedder has, beside or inside its own files.
+void find_token_heads(ModelSpec& spec, const io::Checkpoint& checkpoint);
 
 /// A place in the model for one tensor.
 enum class Slot {
@@ -66,6 +71,10 @@ enum class Slot {
   kHeadDenseBias,
   kHeadOutWeight,
   kHeadOutBias,
+  kSparseWeight,
+  kSparseBias,
+  kColbertWeight,
+  kColbertBias,
 };
 
 struct SlotSpec {

@@ -15,13 +15,46 @@ namespace tamis {
 std::shared_ptr<const HostModel> HostModel::open(const ModelSpec& spec, const LogSink& log) {
   check_int8_manifest(spec.directory);
   auto checkpoint = io::Checkpoint::open(spec.directory, log);
-  ModelTensors tensors(spec, checkpoint, log);
-  return std::make_shared<HostModel>(HostModel{spec, std::move(checkpoint), std::move(tensors)});
+  ModelSpec whole = spec;
+  if (spec.kind == ModelKind::kEmbedder) {
+    for (const char* head : {"sparse_linear", "colbert_linear"}) checkpoint.add_part(head, log);
+    find_token_heads(whole, checkpoint);
+  }
+  ModelTensors tensors(whole, checkpoint, log);
+  return std::make_shared<HostModel>(
+      HostModel{std::move(whole), std::move(checkpoint), std::move(tensors)});
 }
 
 int64_t HostModel::output_size() const {
   if (spec.kind != ModelKind::kCrossEncoder) return spec.config.hidden_size;
   return tensors.at(Slot::kHeadOutWeight).shape[0];
+}
+
+OutputLayout HostModel::widest_layout() const {
+  return {static_cast<size_t>(output_size()), spec.sparse_head ? size_t{1} : 0,
+          static_cast<size_t>(spec.colbert_dimension)};
+}
+
+OutputLayout HostModel::layout(const Outputs& outputs) const {
+  const OutputLayout all = widest_layout();
+  const auto require = [&](bool there, std::string_view what, std::string_view head) {
+    if (there) return;
+    fail(ErrorCode::kInvalidArgument,
+         "{}: {} are BGE-M3's, and this model has no {}: neither {}.pt nor {}.safetensors is there",
+         spec.directory.string(), what, head, head, head);
+  };
+  if (outputs.token_weights) require(spec.sparse_head, "sparse weights", "sparse_linear");
+  if (outputs.token_vectors) {
+    require(spec.colbert_dimension > 0, "ColBERT vectors", "colbert_linear");
+  }
+  const size_t widest =
+      std::max(outputs.vector ? all.vector : 0, outputs.token_vectors ? all.token_vector : 0);
+  if (outputs.dimension > widest) {
+    fail(ErrorCode::kInvalidArgument, "{}: vectors have {} numbers; {} were asked for",
+         spec.directory.string(), widest, outputs.dimension);
+  }
+  return {outputs.vector ? all.vector : 0, outputs.token_weights ? all.token_weight : 0,
+          outputs.token_vectors ? all.token_vector : 0};
 }
 
 namespace {
@@ -98,11 +131,17 @@ class Placer {
     const ModelSpec& spec = model_.spec;
     out.embeddings = embeddings();
     for (int64_t i = 0; i < spec.config.num_hidden_layers; ++i) out.layers.push_back(layer(i));
+    // Nothing is won in int8 here, and these numbers are the results.
+    const DType dtype = dtype_ == DType::kI8 ? DType::kF32 : dtype_;
     if (spec.kind == ModelKind::kCrossEncoder) {
-      // One row a sequence: nothing is won in int8, and these numbers are the scores.
-      const DType dtype = dtype_ == DType::kI8 ? DType::kF32 : dtype_;
       out.head_dense = linear({{Slot::kHeadDenseWeight, Slot::kHeadDenseBias}}, 0, dtype);
       out.head_out = linear({{Slot::kHeadOutWeight, Slot::kHeadOutBias}}, 0, dtype);
+    }
+    if (spec.sparse_head) {
+      out.sparse = linear({{Slot::kSparseWeight, Slot::kSparseBias}}, 0, dtype);
+    }
+    if (spec.colbert_dimension > 0) {
+      out.colbert = linear({{Slot::kColbertWeight, Slot::kColbertBias}}, 0, dtype);
     }
   }
 

@@ -7,6 +7,7 @@
 
 #include "device/device.h"
 #include "io/checkpoint.h"
+#include "model/outputs.h"
 #include "model/spec.h"
 
 namespace tamis {
@@ -23,6 +24,10 @@ struct HostModel {
 
   /// Numbers that the model gives for a sequence: its labels, or its hidden size.
   int64_t output_size() const;
+  /// Errors: invalid_argument (the model has no such output, or not so many dimensions).
+  OutputLayout layout(const Outputs& outputs) const;
+  /// All that there is.
+  OutputLayout widest_layout() const;
 };
 
 struct LayerWeights {
@@ -47,6 +52,8 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   PackedLinear head_dense;  ///< cross-encoders: tanh(dense(first token))
   PackedLinear head_out;    ///< cross-encoders: [labels, hidden]
+  PackedLinear sparse;      ///< BGE-M3: [1, hidden]
+  PackedLinear colbert;     ///< BGE-M3: [colbert_dimension, hidden]
 
   const ModelSpec& spec() const { return host->spec; }
 };

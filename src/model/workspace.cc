@@ -14,7 +14,7 @@ struct Layout {
     const io::ModelConfig& c = model.spec.config;
     const auto h = static_cast<size_t>(c.hidden_size);
     const auto f = static_cast<size_t>(c.intermediate_size);
-    const auto out = static_cast<size_t>(model.output_size());
+    const size_t out = model.widest_layout().numbers(1, 1);
     indices = round(tokens * (2 * h + std::max({4 * h, f, out})) * sizeof(float));
     scratch = indices + round((6 * tokens + 2) * sizeof(int32_t));
     bytes = scratch + round(device.scratch_bytes(
@@ -45,7 +45,6 @@ void Workspace::reserve(const ModelWeights& weights, size_t tokens) {
   const HostModel& model = *weights.host;
   hidden_ = model.spec.config.hidden_size;
   intermediate_ = model.spec.config.intermediate_size;
-  outputs_ = model.output_size();
   if (static_cast<int64_t>(tokens) <= tokens_) return;
   release();  // before allocating anew
   const Layout layout(model, *device_, options_, weights.dtype, tokens);

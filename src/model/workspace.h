@@ -34,7 +34,8 @@ class Workspace {
   Mat key_value(int64_t rows) const { return {wide() + tokens_ * hidden_, rows, 2 * hidden_}; }
   Mat context(int64_t rows) const { return {wide() + 3 * tokens_ * hidden_, rows, hidden_}; }
   Mat feed_forward(int64_t rows) const { return {wide(), rows, intermediate_}; }
-  Mat result(int64_t rows) const { return {wide(), rows, outputs_}; }
+  /// Results of the head, one block of numbers after the other.
+  float* results() const { return wide(); }
 
   /// Room for a row of the word table for each token, until the first layer begins.
   std::byte* word_rows() const { return reinterpret_cast<std::byte*>(wide()); }
@@ -65,7 +66,6 @@ class Workspace {
   int64_t tokens_ = 0;
   int64_t hidden_ = 0;
   int64_t intermediate_ = 0;
-  int64_t outputs_ = 0;
 };
 
 }  // namespace tamis

@@ -1,14 +1,94 @@
 #include "tamis/embedder.h"
 
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
 #include "base/fail.h"
 #include "engine/pair_rule.h"
-#include "tamis/session.h"
+#include "tamis/embedder_impl.h"
 
 namespace tamis {
+namespace {
 
-struct Embedder::Impl {
-  Session session;
-};
+/// The largest weight of each id that is above 0, ids as they come in the text; BGE-M3 gives none
+/// to cls, eos, pad and unk, but one to mask.
+SparseVector lexical_weights(std::span<const int32_t> ids, std::span<const float> weights,
+                             const text::SpecialTokens& specials) {
+  const std::array unused = {specials.cls, specials.eos, specials.pad, specials.unk};
+  std::unordered_map<int32_t, size_t> places;
+  SparseVector out;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (weights[i] <= 0 || std::find(unused.begin(), unused.end(), ids[i]) != unused.end()) {
+      continue;
+    }
+    const auto [place, is_new] = places.emplace(ids[i], out.ids.size());
+    if (is_new) {
+      out.ids.push_back(ids[i]);
+      out.weights.push_back(weights[i]);
+    } else {
+      float& weight = out.weights[place->second];
+      weight = std::max(weight, weights[i]);
+    }
+  }
+  return out;
+}
+
+Outputs outputs_for(const EmbedOptions& options, const ModelSpec& spec) {
+  if (!options.dense && !options.sparse && !options.colbert) {
+    fail(ErrorCode::kInvalidArgument, "nothing to compute: dense, sparse and colbert are all off");
+  }
+  Outputs out;
+  out.vector = options.dense;
+  out.token_weights = options.sparse;
+  out.token_vectors = options.colbert;
+  out.normalize = options.normalize.value_or(spec.normalize);
+  out.dimension = options.dimension;
+  return out;
+}
+
+/// The first `dimension` numbers of each row, behind what is in `to`.
+void append_rows(std::span<const float> rows, size_t width, size_t dimension,
+                 std::vector<float>& to) {
+  if (dimension == width) {
+    to.insert(to.end(), rows.begin(), rows.end());
+    return;
+  }
+  for (size_t at = 0; at < rows.size(); at += width) {
+    const auto row = rows.subspan(at, dimension);
+    to.insert(to.end(), row.begin(), row.end());
+  }
+}
+
+void fill_dense(RunResult& result, size_t dimension, Embeddings& out) {
+  const size_t width = result.layout.vector;
+  out.dimension = dimension > 0 ? std::min(dimension, width) : width;
+  if (result.layout.of_token() == 0 && out.dimension == width) {
+    out.values = std::move(result.values);
+    return;
+  }
+  out.values.reserve(out.count * out.dimension);
+  for (size_t i = 0; i < out.count; ++i) {
+    append_rows(result.of(i).vector, width, out.dimension, out.values);
+  }
+}
+
+/// Without the vector of the first token, which has no word.
+void fill_colbert(const RunResult& result, size_t dimension, Embeddings& out) {
+  const size_t width = result.layout.token_vector;
+  out.colbert_dimension = dimension > 0 ? std::min(dimension, width) : width;
+  out.colbert_offsets.push_back(0);
+  for (size_t i = 0; i < out.count; ++i) {
+    out.colbert_offsets.push_back(out.colbert_offsets.back() + out.tokens[i] - 1);
+  }
+  out.colbert_values.reserve(out.colbert_offsets.back() * out.colbert_dimension);
+  for (size_t i = 0; i < out.count; ++i) {
+    append_rows(result.of(i).token_vectors.subspan(width), width, out.colbert_dimension,
+                out.colbert_values);
+  }
+}
+
+}  // namespace
 
 Embedder::Embedder(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Embedder::Embedder(Embedder&&) noexcept = default;
@@ -42,6 +122,8 @@ Embeddings Embedder::embed(std::span<const std::string_view> texts, const EmbedO
   const Session& session = alive->session;
   const text::Tokenizer& tokenizer = *session.tokenizer;
   const size_t max_length = effective_max_length(options.max_length);
+  RunOptions run_options = session.run_options(options);
+  run_options.outputs = outputs_for(options, session.engine->model().spec);
   RunStats run;
   Embeddings out;
   Inputs inputs;
@@ -59,10 +141,17 @@ Embeddings Embedder::embed(std::span<const std::string_view> texts, const EmbedO
   run.tokenize_ms = tokenizing.ms();
   const Stopwatch inferring;
   out.count = texts.size();
-  out.dimension = static_cast<size_t>(session.engine->model().output_size());
-  out.values =
-      session.engine->run(inputs.views(), {options.batch_tokens, options.progress, nullptr});
+  RunResult result = session.engine->run(inputs.views(), run_options);
   run.inference_ms = inferring.ms();
+  if (options.sparse) {
+    const std::vector<SequenceView> views = inputs.views();
+    for (size_t i = 0; i < out.count; ++i) {
+      out.sparse.push_back(
+          lexical_weights(views[i].ids, result.of(i).token_weights, tokenizer.special_tokens()));
+    }
+  }
+  if (options.colbert) fill_colbert(result, options.dimension, out);
+  if (options.dense) fill_dense(result, options.dimension, out);
   if (stats != nullptr) *stats = run;
   return out;
 }

@@ -168,8 +168,7 @@ std::vector<Results> Reranker::rerank(std::span<const RerankRequest> requests,
                               : impl_->single_inputs(requests, max_length, all, run);
   run.tokenize_ms = tokenizing.ms();
   const Stopwatch inferring;
-  const auto outputs =
-      session.engine->run(inputs.views(), {options.batch_tokens, options.progress, nullptr});
+  const auto outputs = session.engine->run(inputs.views(), session.run_options(options)).values;
   const auto width = static_cast<size_t>(session.engine->model().output_size());
   if (pairs) {
     fill_logits(outputs, width, all);

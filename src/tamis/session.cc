@@ -56,6 +56,8 @@ ModelInfo make_info(const HostModel& model) {
   } else {
     info.pooling = pooling_name(spec.pooling);
     info.normalize = spec.normalize;
+    info.sparse = spec.sparse_head;
+    info.colbert_dimension = spec.colbert_dimension;
   }
   return info;
 }

@@ -24,6 +24,12 @@ struct Session {
 
   static Session load(const std::filesystem::path& directory, const LoadOptions& options);
 
+  /// What RerankOptions say of a run; outputs as the model's directory has them.
+  template <class Options>
+  RunOptions run_options(const Options& options) const {
+    return {options.batch_tokens, options.progress, usual_outputs(engine->model().spec), nullptr};
+  }
+
   /// The limit that will hold: at most what the model allows, at least `least`.
   size_t clamp_length(size_t asked, size_t least) const;
 };

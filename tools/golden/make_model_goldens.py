@@ -64,6 +64,7 @@ class Fixture:
     old_names: bool = False            # LayerNorm.gamma/beta
     masked_lm: bool = False            # a BertForMaskedLM checkpoint: "bert." prefix, cls.* tensors
     position_ids: bool = False         # the I64 buffer that old checkpoints carry
+    m3: bool = False                   # with BGE-M3's colbert_linear.pt and sparse_linear.pt
     tokenizer: str = ""                # default: unigram for xlmr, wordpiece for bert
     seed: int = 1
 
@@ -102,6 +103,8 @@ FIXTURE_LIST = [
             pooling="mean", normalize=True, position_ids=True, seed=34),
     Fixture("bert-bi-cls", "bert", "bi_encoder", 32, 4, 1, 64, eps=1e-12, positions=64,
             pooling="cls", masked_lm=True, tokenizer="wordpiece-cased", seed=35),
+    Fixture("xlmr-m3", "xlmr", "bi_encoder", 32, 4, 2, 64, "f16", pooling="cls", normalize=True,
+            positions=130, drop_pooler=True, m3=True, seed=41),
 ]
 
 
@@ -253,6 +256,15 @@ def write_weights(tensors: dict[str, torch.Tensor], fixture: Fixture, folder: Pa
             "metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
     else:
         save_file(tensors, folder / "model.safetensors", metadata=metadata)
+
+
+def write_m3_heads(fixture: Fixture, folder: Path) -> None:
+    """Both as FlagEmbedding saves them: a state dict of an nn.Linear, f16."""
+    generator = torch.Generator().manual_seed(fixture.seed + 1)
+    for name, outputs in (("colbert_linear", fixture.hidden), ("sparse_linear", 1)):
+        torch.save({"weight": (0.3 * torch.randn(outputs, fixture.hidden, generator=generator)).half(),
+                    "bias": (0.1 * torch.randn(outputs, generator=generator)).half()},
+                   folder / f"{name}.pt")
 
 
 def sentence_transformer_files(fixture: Fixture) -> dict[str, object]:
@@ -429,6 +441,8 @@ def make(fixture: Fixture) -> None:
         for name, value in sentence_transformer_files(fixture).items():
             write_json(folder / name, value)
     write_weights(stored_tensors(stored, fixture), fixture, folder)
+    if fixture.m3:
+        write_m3_heads(fixture, folder)
 
     cases = make_cases(model, tokenizer, fixture)
     golden = {"made_by": "tools/golden/make_model_goldens.py", "kind": fixture.kind, **VERSIONS,

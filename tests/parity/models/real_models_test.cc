@@ -188,7 +188,8 @@ TEST_F(TeiSnapshots, EveryToken) {
   ASSERT_EQ(expected.size(), input.ids.size());
   std::vector<float> mean(384);
   size_t compared = 0;
-  forward(*weights, batch, workspace, mean, [&](std::string_view stage, ConstMat x) {
+  const Outputs outputs = usual_outputs(spec);
+  forward(*weights, batch, workspace, outputs, mean, [&](std::string_view stage, ConstMat x) {
     if (stage != "layer 5") return;
     for (int64_t r = 0; r < x.rows; ++r, ++compared) {
       expect_same_vector({x.row(r), 384}, numbers(expected[static_cast<size_t>(r)]), 3e-3, 0.99999,

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "tamis/embedder.h"
+#include "tamis/session.h"
+
+namespace tamis {
+
+struct Embedder::Impl {
+  Session session;
+};
+
+}  // namespace tamis
