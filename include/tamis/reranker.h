@@ -18,6 +18,8 @@ struct RerankOptions {
   /// Tokens of a pair, special ones included; the query is cut to 3/4 of it, then the passage to
   /// what is left. More than the model allows is clamped (see Reranker::effective_max_length).
   size_t max_length = 512;
+  /// Tokens of the query, without special ones; 0 = 3/4 of max_length. Not of embedders.
+  size_t query_max_length = 0;
   /// Tokens of one batch (activations take memory in proportion); a longer pair runs alone.
   /// 0 = the default of the device.
   size_t batch_tokens = 0;

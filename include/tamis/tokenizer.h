@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,8 +44,12 @@ class Tokenizer {
                              PairTruncation truncation = PairTruncation::kFlagEmbedding) const;
 
   size_t vocab_size() const;
-  std::string_view id_to_token(int32_t id) const;  ///< empty if there is no such id
-  std::string_view model_type() const;             ///< "Unigram" or "WordPiece"
+  std::string_view id_to_token(int32_t id) const;     ///< empty if there is no such id
+  int32_t token_to_id(std::string_view token) const;  ///< -1 if there is no such token
+  /// The text of ids, special tokens included; ids that do not exist are left out.
+  /// Errors: unimplemented (a decoder that Tamis does not know).
+  std::string decode(std::span<const int32_t> ids) const;
+  std::string_view model_type() const;  ///< "Unigram" or "WordPiece"
 
  private:
   struct Impl;

@@ -15,7 +15,7 @@ namespace tamis {
 
 /// How token vectors become one vector of a text.
 enum class Pooling {
-  kFromModel,  ///< what the model directory says (1_Pooling); "cls" where it says nothing
+  kFromModel,  ///< what the model directory says (1_Pooling), else its name (registry.h), else cls
   kCls,
   kMean,
   kLast,

@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "model/int8_checkpoint.h"
+#include "tamis/registry.h"
 
 namespace tamis {
 namespace {
@@ -57,7 +58,12 @@ Activation read_activation(const io::ModelConfig& config, const std::filesystem:
 Pooling read_pooling(const io::SentenceTransformersConfig& modules, const LoadOptions& options,
                      const std::filesystem::path& directory) {
   if (options.pooling != Pooling::kFromModel) return options.pooling;
-  if (modules.pooling.empty() || modules.pooling == "cls") return Pooling::kCls;
+  if (modules.pooling.empty()) {
+    const KnownModel* known = find_known_model(directory);
+    return known != nullptr && known->pooling != Pooling::kFromModel ? known->pooling
+                                                                     : Pooling::kCls;
+  }
+  if (modules.pooling == "cls") return Pooling::kCls;
   if (modules.pooling == "mean") return Pooling::kMean;
   if (modules.pooling == "last") return Pooling::kLast;
   fail(ErrorCode::kUnimplemented,

@@ -37,7 +37,7 @@ struct Reranker::Impl {
   Session session;
 
   /// Ids of (query, passage) inputs for a cross-encoder, in order of request and passage.
-  Inputs pair_inputs(std::span<const RerankRequest> requests, size_t max_length,
+  Inputs pair_inputs(std::span<const RerankRequest> requests, const PairLimits& limits,
                      std::vector<Results>& all, RunStats& stats) const;
   /// For an embedder: each query, followed by its passages.
   Inputs single_inputs(std::span<const RerankRequest> requests, size_t max_length,
@@ -66,10 +66,10 @@ size_t Reranker::effective_max_length(size_t max_length) const {
   return s.clamp_length(max_length, least);
 }
 
-Inputs Reranker::Impl::pair_inputs(std::span<const RerankRequest> requests, size_t max_length,
-                                   std::vector<Results>& all, RunStats& stats) const {
+Inputs Reranker::Impl::pair_inputs(std::span<const RerankRequest> requests,
+                                   const PairLimits& limits, std::vector<Results>& all,
+                                   RunStats& stats) const {
   const text::Tokenizer& tokenizer = *session.tokenizer;
-  const PairLimits limits{max_length, 0, tokenizer.pair_overhead()};
   Inputs inputs;
   std::vector<int32_t> query, query_cut, passage;
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -164,7 +164,8 @@ std::vector<Results> Reranker::rerank(std::span<const RerankRequest> requests,
   const size_t max_length = effective_max_length(options.max_length);
   RunStats run;
   const Stopwatch tokenizing;
-  const Inputs inputs = pairs ? impl_->pair_inputs(requests, max_length, all, run)
+  const PairLimits limits{max_length, options.query_max_length, session.tokenizer->pair_overhead()};
+  const Inputs inputs = pairs ? impl_->pair_inputs(requests, limits, all, run)
                               : impl_->single_inputs(requests, max_length, all, run);
   run.tokenize_ms = tokenizing.ms();
   const Stopwatch inferring;

@@ -78,6 +78,12 @@ size_t Tokenizer::vocab_size() const { return impl_->tokenizer->vocab_size(); }
 std::string_view Tokenizer::id_to_token(int32_t id) const {
   return impl_->tokenizer->id_to_token(id);
 }
+int32_t Tokenizer::token_to_id(std::string_view token) const {
+  return impl_->tokenizer->token_to_id(token);
+}
+std::string Tokenizer::decode(std::span<const int32_t> ids) const {
+  return impl_->tokenizer->decode(ids);
+}
 std::string_view Tokenizer::model_type() const { return impl_->tokenizer->model_type(); }
 
 }  // namespace tamis

@@ -94,6 +94,15 @@ int32_t Pipeline::token_to_id(std::string_view token) const {
   return config_.model->vocabulary().id(token);
 }
 
+std::string Pipeline::decode(std::span<const int32_t> ids) const {
+  std::vector<std::string_view> tokens;
+  for (const int32_t id : ids) {
+    const std::string_view token = id_to_token(id);
+    if (!token.empty()) tokens.push_back(token);
+  }
+  return config_.decoder.decode(tokens);
+}
+
 void Pipeline::assign_ids(const Model& model, std::vector<AddedToken>& added) {
   const auto vocabulary_size = static_cast<int32_t>(model.vocabulary().size());
   int32_t next = vocabulary_size;

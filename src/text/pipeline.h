@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "text/added_tokens.h"
+#include "text/decoder.h"
 #include "text/model.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
@@ -23,6 +24,7 @@ class Pipeline final : public Tokenizer {
     std::unique_ptr<const Model> model;
     std::vector<AddedToken> added;  ///< with ids
     Template layout;
+    Decoder decoder;
   };
 
   explicit Pipeline(Config config);
@@ -40,6 +42,7 @@ class Pipeline final : public Tokenizer {
   size_t vocab_size() const override { return id_limit_; }
   std::string_view id_to_token(int32_t id) const override;
   int32_t token_to_id(std::string_view token) const override;
+  std::string decode(std::span<const int32_t> ids) const override;
   const SpecialTokens& special_tokens() const override { return specials_; }
   std::string_view model_type() const override { return config_.model->type(); }
   size_t model_max_length() const override { return max_length_; }

@@ -84,6 +84,7 @@ std::shared_ptr<Pipeline> pipeline_from_json(std::string_view text, std::string_
     const size_t limit = Pipeline::id_limit(*config.model, config.added);
     config.layout = Template::from_json(*json, limit, where);
   }
+  if (const auto json = root.find("decoder")) config.decoder = Decoder::from_json(*json, where);
   log_to(log, LogLevel::kDebug, "{}: {} tokenizer, {} tokens", where, config.model->type(),
          config.model->vocabulary().size());
   return finish(std::move(config));
@@ -140,6 +141,7 @@ std::shared_ptr<Pipeline> pipeline_from_sentencepiece(std::string_view proto,
   config.pre_tokenizers.push_back(make_metaspace(
       "\u2581", model.add_dummy_prefix ? PrependScheme::kAlways : PrependScheme::kNever, true));
   config.layout = Template(Template::Frame{{0}, {2, 2}, {2}, 0});
+  config.decoder = Decoder::metaspace("\u2581", model.add_dummy_prefix);
   return finish(std::move(config));
 }
 
@@ -181,6 +183,7 @@ std::shared_ptr<Pipeline> pipeline_from_vocab(std::string_view text, std::string
   config.normalizers.push_back(make_bert_normalizer(bert));
   config.pre_tokenizers.push_back(make_bert_pre_tokenizer());
   config.layout = Template(Template::Frame{{cls_id}, {sep_id}, {sep_id}, 1});
+  config.decoder = Decoder::word_piece("##", true);
   return finish(std::move(config));
 }
 

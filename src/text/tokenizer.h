@@ -59,6 +59,9 @@ class Tokenizer {
   /// Empty if there is no such id / -1 if there is no such token.
   virtual std::string_view id_to_token(int32_t id) const = 0;
   virtual int32_t token_to_id(std::string_view token) const = 0;
+  /// The text of ids, special tokens included; ids that do not exist are left out.
+  /// Errors: unimplemented (a decoder that Tamis does not know: named).
+  virtual std::string decode(std::span<const int32_t> ids) const = 0;
   virtual const SpecialTokens& special_tokens() const = 0;
   /// "Unigram" or "WordPiece".
   virtual std::string_view model_type() const = 0;
