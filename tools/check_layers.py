@@ -6,7 +6,7 @@
 A folder of src/ includes only itself and what stands before it in
 
     base -> numeric -> {io, batch, kernels} -> text -> device -> backend -> model
-         -> {engine, train} -> tamis -> {apps/cli, apps/server, bindings/python}
+         -> {engine, train} -> tamis -> {apps/cli, apps/server, bindings/*}
 
 Those between braces do not see each other, nor do the backends. A skin (the last group) uses the
 public headers, its own files and the plain tools of SKIN_TOOLS: not the engine's insides. Prints
@@ -22,20 +22,20 @@ from pathlib import Path
 # Folders with the same rank may not include each other.
 RANKS = {"base": 0, "numeric": 1, "io": 2, "batch": 2, "kernels": 2, "text": 3, "device": 4,
          "backend": 5, "model": 6, "engine": 7, "train": 7, "tamis": 8}
-SKINS = ("apps/cli", "apps/server", "bindings/python")
+SKINS = ("apps/cli", "apps/server", "bindings/c", "bindings/python")
 # What a skin shares with the engine besides the public headers: raising errors, sizes in bytes, JSON,
-# UTF-8.
+# NumPy's header, UTF-8.
 SKIN_TOOLS = ("src/base/fail.h", "src/base/byte_size.h", "src/io/json.h", "src/io/json_writer.h",
-              "src/io/utf8.h")
+              "src/io/npy.h", "src/io/utf8.h")
 REGISTRY = "src/backend/registry.cc"
 # Third-party headers that only one place of the product may know: pattern -> that place's prefix.
 KEPT_IN = {r"simdjson\b": "src/io/json.cc", r"(oneapi/)?dnnl": "src/backend/cpu/"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 STANDARD = re.compile(r"[a-z_]+|(assert|errno|float|limits|math|signal|std[a-z]+|string|time)\.h")
-CODE = (".h", ".cc", ".inc")
+CODE = (".h", ".cc", ".c", ".inc")
 MAX_LINES = {".h": 300, ".cc": 600, ".py": 600}
-PLACES = ("include", "src", "apps", "bindings", "tests", "fuzz", "bench", "tools")
+PLACES = ("include", "src", "apps", "bindings", "examples", "tests", "fuzz", "bench", "tools")
 
 
 def includes(text: str) -> Iterator[tuple[int, str, bool]]:

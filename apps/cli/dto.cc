@@ -62,6 +62,8 @@ void write_info(JsonWriter& json, const ModelInfo& info) {
   if (embedder) {
     json.key("pooling").string(info.pooling);
     json.key("normalize").boolean(info.normalize);
+    json.key("sparse").boolean(info.sparse);
+    json.key("colbert_dimension").integer(info.colbert_dimension);
   }
   json.key("labels").begin_array();
   for (const auto& label : info.labels) json.string(label);
@@ -138,6 +140,32 @@ TextLine parse_text_line(std::string_view line, const std::string& where, bool p
   return {string_member(root, "query"), string_member(root, "passage")};
 }
 
+Passage parse_passage_line(std::string_view line, const std::string& where, size_t number,
+                           size_t& utf8_replacements) {
+  const JsonDocument document = parse_object(line, where, utf8_replacements);
+  const JsonValue root = document.root();
+  Passage out{std::to_string(number), string_member(root, "text")};
+  if (const auto title = root.find("title"); title && title->is_string()) {
+    const std::string_view text = title->string("title");
+    if (!text.empty()) out.text = fmt::format("{} {}", text, out.text);
+  }
+  if (const auto id = root.find("id")) {
+    out.id = id->kind() == JsonValue::Kind::kInteger ? std::to_string(id->integer("id"))
+                                                     : std::string(id->string("id"));
+  }
+  return out;
+}
+
+void write_hits(std::string& out, std::span<const SearchHit> hits, JsonLayout layout) {
+  JsonWriter json = writer(out, layout);
+  json.begin_object().key("hits").begin_array();
+  for (size_t i = 0; i < hits.size(); ++i) {
+    json.begin_object().key("rank").unsigned_integer(i + 1).key("id").string(hits[i].id);
+    json.key("score").number(hits[i].score).key("text").string(hits[i].text).end_object();
+  }
+  json.end_array().end_object();
+}
+
 void write_results(std::string& out, std::span<const RerankResult> results, JsonLayout layout) {
   JsonWriter json = writer(out, layout);
   json.begin_object().key("results").begin_array();
@@ -154,8 +182,27 @@ void write_results(std::string& out, std::span<const RerankResult> results, Json
   json.end_array().end_object();
 }
 
-void write_embedding(std::string& out, std::span<const float> values, JsonLayout layout) {
-  writer(out, layout).begin_object().key("embedding").numbers(values).end_object();
+void write_embedding(std::string& out, const EmbeddedText& text, const EmbedOptions& asked,
+                     JsonLayout layout) {
+  JsonWriter json = writer(out, layout);
+  json.begin_object();
+  if (asked.dense) json.key("embedding").numbers(text.dense);
+  if (asked.sparse) {
+    json.key("sparse").begin_object();
+    for (size_t i = 0; i < text.sparse.ids.size(); ++i) {
+      json.key(std::to_string(text.sparse.ids[i])).number(text.sparse.weights[i]);
+    }
+    json.end_object();
+  }
+  if (asked.colbert) {
+    json.key("colbert").begin_array();
+    const auto all = std::span(text.colbert);
+    for (size_t at = 0; at < all.size(); at += text.colbert_dimension) {
+      json.numbers(all.subspan(at, text.colbert_dimension));
+    }
+    json.end_array();
+  }
+  json.end_object();
 }
 
 void write_tokens(std::string& out, const TokenizedInput& input,

@@ -14,6 +14,7 @@
 #include "tamis/doctor.h"
 #include "tamis/embedder.h"
 #include "tamis/error.h"
+#include "tamis/index.h"
 #include "tamis/model.h"
 #include "tamis/quantize.h"
 #include "tamis/reranker.h"
@@ -34,6 +35,20 @@ struct TextLine {
   std::string text;  ///< or the query
   std::optional<std::string> passage;
 };
+
+/// {"text"}, and perhaps "id" (a string or a number; else the number of the line in the corpus) and
+/// "title", which stands before the text. Errors: data_loss.
+Passage parse_passage_line(std::string_view line, const std::string& where, size_t number,
+                           size_t& utf8_replacements);
+
+struct SearchHit {
+  std::string id;
+  std::string text;
+  double score = 0;
+};
+
+/// {"hits":[{"rank","id","score","text"}, ...]}
+void write_hits(std::string& out, std::span<const SearchHit> hits, JsonLayout layout);
 
 /// {"query", "passages", and perhaps "relevance": [number, ...]}. Errors: data_loss.
 QuantizeRequest parse_quantize_line(std::string_view line, const std::string& where,
@@ -57,8 +72,18 @@ TextLine parse_text_line(std::string_view line, const std::string& where, bool p
 /// have "logits" (all of them, by label) in the place of "logit" and "score".
 void write_results(std::string& out, std::span<const RerankResult> results, JsonLayout layout);
 
-/// {"embedding":[...]}
-void write_embedding(std::string& out, std::span<const float> values, JsonLayout layout);
+/// What became of one text; what was not asked for is empty.
+struct EmbeddedText {
+  std::vector<float> dense;
+  SparseVector sparse;
+  std::vector<float> colbert;  ///< [tokens - 1, colbert_dimension]
+  size_t colbert_dimension = 0;
+};
+
+/// {"embedding":[...]}, and where they were asked for {"sparse":{"<token id>":weight, ...}} and
+/// {"colbert":[[...], ...]}.
+void write_embedding(std::string& out, const EmbeddedText& text, const EmbedOptions& asked,
+                     JsonLayout layout);
 
 /// {"ids":[...]}, and {"tokens":[...]} with the pieces where they are wanted.
 void write_tokens(std::string& out, const TokenizedInput& input,

@@ -145,6 +145,11 @@ void write_summary(std::string& out, const ModelInfo& info) {
   if (!info.labels.empty()) write_line(out, "labels", fit_to_columns(label_list(info.labels), 0));
   if (embedder) {
     write_line(out, "pooling", info.pooling + (info.normalize ? ", then length 1" : ""));
+    if (info.sparse) write_line(out, "sparse head", "a lexical weight of each token");
+    if (info.colbert_dimension > 0) {
+      write_line(out, "colbert head",
+                 fmt::format("{} numbers of each token", info.colbert_dimension));
+    }
   }
 }
 

@@ -19,7 +19,7 @@
 
 namespace tamis::cli {
 
-enum class Format { kTable, kJson, kJsonLines };
+enum class Format { kTable, kJson, kJsonLines, kNpy };
 
 struct LineOptions {
   Format format = Format::kJsonLines;

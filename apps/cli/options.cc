@@ -121,11 +121,13 @@ LoadOptions load_options(const ModelOptions& options, size_t batch_tokens, const
   if (options.pooling == "cls") out.pooling = Pooling::kCls;
   if (options.pooling == "mean") out.pooling = Pooling::kMean;
   if (options.pooling == "last") out.pooling = Pooling::kLast;
+  if (options.pooling == "splade") out.pooling = Pooling::kSplade;
   return out;
 }
 
 Format format_of(const std::string& name) {
   if (name == "json") return Format::kJson;
+  if (name == "npy") return Format::kNpy;
   return name == "table" ? Format::kTable : Format::kJsonLines;
 }
 

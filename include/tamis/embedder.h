@@ -106,6 +106,8 @@ class Embedder {
 
  private:
   struct Impl;
+  Embeddings in_windows(std::span<const std::string_view> texts, const EmbedOptions& options,
+                        RunStats* stats) const;
   explicit Embedder(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
 };

@@ -27,9 +27,9 @@ struct ModelInfo {
   int64_t vocab_size = 0;
   size_t max_length = 0;            ///< tokens that one sequence may have, special ones included
   std::vector<std::string> labels;  ///< of the classification head, by index
-  std::string pooling;              ///< embedders: "cls", "mean" or "last"
+  std::string pooling;              ///< embedders: "cls", "mean", "last" or "splade"
   bool normalize = false;           ///< embedders: vectors are scaled to length 1
-  bool sparse = false;              ///< embedders: BGE-M3's lexical weights
+  bool sparse = false;              ///< embedders: lexical weights, of BGE-M3 or SPLADE
   int64_t colbert_dimension = 0;    ///< embedders: of BGE-M3's token vectors; 0 = none
   int64_t parameters = 0;           ///< elements of all tensors that the model uses
 };

@@ -19,6 +19,7 @@ enum class Pooling {
   kCls,
   kMean,
   kLast,
+  kSplade,  ///< a masked language model's head: log(1 + max(0, largest logit)) of each word
 };
 
 class Devices;
@@ -65,6 +66,8 @@ struct RunStats {
   size_t utf8_replacements = 0;  ///< ill-formed parts of the input replaced by U+FFFD
   double tokenize_ms = 0;
   double inference_ms = 0;
+
+  RunStats& operator+=(const RunStats& part);
 };
 
 /// Called between batches with sequences done so far and in all.

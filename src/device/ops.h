@@ -103,7 +103,7 @@ class Ops {
                                 Mat out) = 0;
   /// y[rows, out] = act(x[rows, in] W^T + b); y must not overlap x.
   virtual void linear(const PackedLinear& weights, ConstMat x, Activation activation, Mat y) = 0;
-  /// y = LayerNorm(x + residual); y may be x or residual.
+  /// y = LayerNorm(x + residual), or of x alone if residual.data is null; y may be x or residual.
   virtual void add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& weights,
                               Mat y) = 0;
   /// out[query] = softmax(q k^T / sqrt(head_dim)) v within each sequence and head.
@@ -112,6 +112,9 @@ class Ops {
   virtual void gather_rows(ConstMat x, const int32_t* rows, Mat y) = 0;
   /// y[i] = mean of the rows of sequence i; sequences are never empty.
   virtual void mean_rows(ConstMat x, const int32_t* cu_seqlens, Mat y) = 0;
+  /// y[0] = the largest of each column of x, and of what y[0] was if `more`; NaN if one is
+  /// NaN.
+  virtual void max_rows(ConstMat x, bool more, Mat y) = 0;
   /// y[i] /= max(||y[i]||, 1e-12) [torch.nn.functional.normalize]
   virtual void l2_normalize(Mat y) = 0;
 };

@@ -35,6 +35,16 @@ void FileWriter::append(std::span<const std::byte> bytes) {
   }
 }
 
+void FileWriter::overwrite(size_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_now("write");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<size_t>(n);
+  }
+}
+
 void FileWriter::finish() {
   // Before it gets its name: after a crash there is no file with that name and without its bytes.
   if (::fsync(descriptor_) != 0) fail_now("write");

@@ -19,6 +19,8 @@ class FileWriter {
 
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text) { append(std::as_bytes(std::span(text))); }
+  /// Bytes that were appended before, anew.
+  void overwrite(size_t offset, std::span<const std::byte> bytes);
   size_t size() const { return size_; }
   void finish();
 

@@ -284,11 +284,13 @@ SentenceTransformersConfig read_sentence_transformers_config(const fs::path& dir
   for (const JsonValue& module : document.root().elements("modules")) {
     const auto kind = last_part(module.at("type").string("type"));
     const std::string path = module.string_or("path", "");
-    if (kind == "Transformer" && path.empty()) {
+    if ((kind == "Transformer" || kind == "MLMTransformer") && path.empty()) {
       read_transformer_module(directory, config);
     } else if (kind == "Pooling") {
       const fs::path folder = path_inside(directory, path, file.string(), "path of Pooling");
       config.pooling = read_pooling(folder / "config.json");
+    } else if (kind == "SpladePooling") {
+      config.pooling = "splade";
     } else if (kind == "Normalize") {
       config.normalize = true;
     } else {

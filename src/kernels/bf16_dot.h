@@ -32,7 +32,7 @@ struct Bf16Block {
 };
 
 struct Bf16Dot {
-  std::string_view isa;  ///< "amx"
+  std::string_view isa;  ///< "amx", "avx512_bf16"
   void (*multiply)(const Bf16Block& block);
 };
 
@@ -40,6 +40,6 @@ struct Bf16Dot {
 const Bf16Dot* bf16_dot(std::string_view int8_isa);
 
 /// Null where the compiler's target cannot have it.
-extern const Bf16Dot kBf16Amx;
+extern const Bf16Dot kBf16Amx, kBf16Avx512;
 
 }  // namespace tamis::kernels

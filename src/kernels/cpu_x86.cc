@@ -12,7 +12,7 @@ namespace {
 
 struct Features {
   bool avx2 = false, avx_vnni = false, avx512 = false, avx512_vnni = false, amx_int8 = false,
-       amx_bf16 = false;
+       amx_bf16 = false, avx512_bf16 = false;
 };
 
 uint64_t enabled_state() {
@@ -41,7 +41,10 @@ Features detect() {
   const bool tiles = (d & 1U << 24) != 0 && (d & 1U << 25) != 0 && saves(0x60000);
   out.amx_int8 = tiles && out.avx512_vnni && get_tile_permission();
   out.amx_bf16 = out.amx_int8 && (d & 1U << 22) != 0;
-  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) out.avx_vnni = out.avx2 && (a & 1U << 4) != 0;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
+    out.avx_vnni = out.avx2 && (a & 1U << 4) != 0;
+    out.avx512_bf16 = out.avx512_vnni && (a & 1U << 5) != 0;
+  }
   return out;
 }
 
@@ -64,7 +67,9 @@ std::vector<const Int8Dot*> int8_dots(int64_t nr) {
 }
 
 const Bf16Dot* bf16_dot(std::string_view int8_isa) {
-  return int8_isa == kInt8Amx.isa && cpu().amx_bf16 ? &kBf16Amx : nullptr;
+  if (int8_isa == kInt8Amx.isa && cpu().amx_bf16) return &kBf16Amx;
+  // With AMX as well: who asks for avx512_vnni gets no tiles.
+  return int8_isa == kInt8Avx512Vnni.isa && cpu().avx512_bf16 ? &kBf16Avx512 : nullptr;
 }
 
 }  // namespace tamis::kernels

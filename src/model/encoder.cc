@@ -55,7 +55,9 @@ DeviceBatch upload(const ModelSpec& spec, const PackedBatch& batch, bool numbere
               static_cast<int64_t>(tokens),
               static_cast<int64_t>(sequences)};
   out.one_each = p + 3 * tokens + sequences + 1;
-  if (spec.pooling != Pooling::kMean) out.rows = out.one_each + sequences + 1;
+  if (spec.pooling != Pooling::kMean && spec.pooling != Pooling::kSplade) {
+    out.rows = out.one_each + sequences + 1;
+  }
   out.all_rows = out.rows == nullptr || outputs.of_tokens();
   return out;
 }
@@ -156,6 +158,30 @@ Mat run_head(const ModelWeights& weights, const DeviceBatch& batch, const Output
   return {ws.results(), 1, at - ws.results()};
 }
 
+/// SPLADE: the largest logit of each word over the tokens of a sequence, [sequences, vocab]. One
+/// sequence after the other and some rows at a time: all logits at once would be a vocabulary a
+/// token. What is positive of them, and its logarithm, is the caller's affair.
+void run_splade(const ModelWeights& weights, const PackedBatch& batch, Mat x, Workspace& ws,
+                std::span<float> out) {
+  Ops& ops = ws.ops();
+  const int64_t words = weights.lm_decoder.out_features;
+  const Mat best(ws.results(), 1, words);
+  for (size_t s = 0; s < batch.sequences(); ++s) {
+    const int64_t begin = batch.cu_seqlens[s], end = batch.cu_seqlens[s + 1];
+    for (int64_t t = begin; t < end; t += Workspace::kSpladeRows) {
+      const int64_t rows = std::min(Workspace::kSpladeRows, end - t);
+      const Mat dense = ws.temporary(rows);
+      ops.linear(weights.lm_dense, x.row_range(t, t + rows), weights.spec().activation, dense);
+      ops.add_layer_norm(dense, {}, weights.lm_norm, dense);
+      const Mat logits(ws.results() + words, rows, words);
+      ops.linear(weights.lm_decoder, dense, Activation::kNone, logits);
+      ops.max_rows(logits, t > begin, best);
+    }
+    const size_t row = static_cast<size_t>(words);
+    ws.stream().download(out.data() + s * row, best.data, row * sizeof(float));
+  }
+}
+
 /// Refuses what would read outside the tables.
 void check_ids(const EmbeddingWeights& tables, const PackedBatch& batch) {
   for (int32_t id : batch.ids) {
@@ -193,6 +219,10 @@ void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& w
     const bool last = i + 1 == weights.layers.size();
     x = run_layer(weights.layers[i], spec, on_device, last, x, ws);
     if (probe) report(probe, fmt::format("layer {}", i), x, ws);
+  }
+  if (spec.pooling == Pooling::kSplade) {
+    run_splade(weights, batch, x, ws, out);
+    return;
   }
   const Mat result = run_head(weights, on_device, outputs, x, ws);
   report(probe, "the head", result, ws);

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <set>
 #include <span>
 
 #include "base/fail.h"
@@ -130,8 +131,10 @@ const InputQuantization* input_of(const LayerQuantization& layer, Slot slot) {
 std::vector<Piece> make_pieces(const HostModel& model, const ModelQuantization& quantization,
                                Int8Manifest& manifest) {
   std::vector<Piece> pieces;
+  std::set<const TensorView*> written;  // one tensor may stand in two slots
   for (const SlotSpec& slot : tensor_table(model.spec)) {
     const TensorView& tensor = model.tensors.at(slot.slot, slot.layer);
+    if (!written.insert(&tensor).second) continue;
     const InputQuantization* input =
         input_of(quantization[static_cast<size_t>(slot.layer)], slot.slot);
     if (input != nullptr && input->error <= kMaxInputError) {

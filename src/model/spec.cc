@@ -66,8 +66,9 @@ Pooling read_pooling(const io::SentenceTransformersConfig& modules, const LoadOp
   if (modules.pooling == "cls") return Pooling::kCls;
   if (modules.pooling == "mean") return Pooling::kMean;
   if (modules.pooling == "last") return Pooling::kLast;
+  if (modules.pooling == "splade") return Pooling::kSplade;
   fail(ErrorCode::kUnimplemented,
-       "{}: pooling \"{}\" is not supported; supported are: cls, mean, last",
+       "{}: pooling \"{}\" is not supported; supported are: cls, mean, last, splade",
        (directory / "modules.json").string(), modules.pooling);
 }
 
@@ -94,6 +95,14 @@ ModelSpec read_spec(const std::filesystem::path& directory, const LoadOptions& o
     }
     spec.pooling = read_pooling(modules, options, directory);
     spec.normalize = modules.normalize;
+    if (spec.pooling == Pooling::kSplade) {
+      if (!architecture.name.ends_with("ForMaskedLM")) {
+        fail(ErrorCode::kInvalidArgument,
+             "{}: SPLADE pools the head of a masked language model, which {} does not have",
+             directory.string(), architecture.name);
+      }
+      spec.normalize = false;
+    }
   }
   const int64_t rows = spec.config.max_position_embeddings;
   int64_t usable = rows;
@@ -163,6 +172,18 @@ std::vector<SlotSpec> tensor_table(const ModelSpec& spec) {
     add_linear(Slot::kHeadOutWeight, Slot::kHeadOutBias, 0,
                roberta ? "classifier.out_proj" : "classifier", labels, h, false);
   }
+  if (spec.pooling == Pooling::kSplade) {
+    const bool roberta = spec.positions.after_padding;
+    const std::string head = roberta ? "lm_head." : "cls.predictions.";
+    const std::string transform = roberta ? head : head + "transform.";
+    add_linear(Slot::kLmDenseWeight, Slot::kLmDenseBias, 0, transform + "dense", h, h, false);
+    const std::string norm = transform + (roberta ? "layer_norm" : "LayerNorm");
+    add(Slot::kLmGamma, 0, norm + ".weight", {h}, false);
+    add(Slot::kLmBeta, 0, norm + ".bias", {h}, false);
+    add(Slot::kLmDecoderWeight, 0, head + "decoder.weight", {c.vocab_size, h}, false);
+    table.back().or_else = Slot::kWords;
+    add(Slot::kLmDecoderBias, 0, head + "bias", {c.vocab_size}, false);
+  }
   if (spec.sparse_head) {
     add_linear(Slot::kSparseWeight, Slot::kSparseBias, 0, "sparse_linear", 1, h, false);
   }
@@ -214,6 +235,10 @@ ModelTensors::ModelTensors(const ModelSpec& spec, const io::Checkpoint& checkpoi
     const std::string name = (want.in_encoder ? prefix : "") + want.name;
     const TensorView* tensor = checkpoint.find(name);
     if (tensor == nullptr) tensor = checkpoint.find(old_name(name));
+    if (tensor == nullptr && want.or_else && has(*want.or_else)) {
+      entries_.push_back({want.slot, want.layer, &at(*want.or_else)});
+      continue;
+    }
     if (tensor == nullptr) {
       problems.push_back(fmt::format("{}: missing, expected {}", name, to_string(want.shape)));
     } else if (tensor->shape != want.shape) {

@@ -71,6 +71,12 @@ enum class Slot {
   kHeadDenseBias,
   kHeadOutWeight,
   kHeadOutBias,
+  kLmDenseWeight,
+  kLmDenseBias,
+  kLmGamma,
+  kLmBeta,
+  kLmDecoderWeight,
+  kLmDecoderBias,
   kSparseWeight,
   kSparseBias,
   kColbertWeight,
@@ -83,6 +89,7 @@ struct SlotSpec {
   std::string name;  ///< of the tensor, without the prefix of the encoder
   bool in_encoder;   ///< named below the prefix ("roberta.", "bert." or none)
   Shape shape;
+  std::optional<Slot> or_else = {};  ///< whose tensor it shares if there is none of its own
 };
 
 /// The table. Every tensor in it must be there; every other tensor of the checkpoint is ignored.

@@ -26,6 +26,7 @@ std::shared_ptr<const HostModel> HostModel::open(const ModelSpec& spec, const Lo
 }
 
 int64_t HostModel::output_size() const {
+  if (spec.pooling == Pooling::kSplade) return spec.config.vocab_size;
   if (spec.kind != ModelKind::kCrossEncoder) return spec.config.hidden_size;
   return tensors.at(Slot::kHeadOutWeight).shape[0];
 }
@@ -136,6 +137,11 @@ class Placer {
     if (spec.kind == ModelKind::kCrossEncoder) {
       out.head_dense = linear({{Slot::kHeadDenseWeight, Slot::kHeadDenseBias}}, 0, dtype);
       out.head_out = linear({{Slot::kHeadOutWeight, Slot::kHeadOutBias}}, 0, dtype);
+    }
+    if (spec.pooling == Pooling::kSplade) {
+      out.lm_dense = linear({{Slot::kLmDenseWeight, Slot::kLmDenseBias}}, 0, dtype);
+      out.lm_norm = norm(Slot::kLmGamma, Slot::kLmBeta);
+      out.lm_decoder = linear({{Slot::kLmDecoderWeight, Slot::kLmDecoderBias}}, 0, dtype);
     }
     if (spec.sparse_head) {
       out.sparse = linear({{Slot::kSparseWeight, Slot::kSparseBias}}, 0, dtype);

@@ -22,7 +22,8 @@ struct HostModel {
   io::Checkpoint checkpoint;
   ModelTensors tensors;
 
-  /// Numbers that the model gives for a sequence: its labels, or its hidden size.
+  /// Numbers that the model gives for a sequence: its labels, its hidden size, or (SPLADE) its
+  /// vocabulary.
   int64_t output_size() const;
   /// Errors: invalid_argument (the model has no such output, or not so many dimensions).
   OutputLayout layout(const Outputs& outputs) const;
@@ -52,6 +53,9 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   PackedLinear head_dense;  ///< cross-encoders: tanh(dense(first token))
   PackedLinear head_out;    ///< cross-encoders: [labels, hidden]
+  PackedLinear lm_dense;    ///< SPLADE: gelu(dense(x)), normalised, then the decoder
+  LayerNormWeights lm_norm;
+  PackedLinear lm_decoder;  ///< SPLADE: [vocab, hidden]
   PackedLinear sparse;      ///< BGE-M3: [1, hidden]
   PackedLinear colbert;     ///< BGE-M3: [colbert_dimension, hidden]
 

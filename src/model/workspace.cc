@@ -14,8 +14,12 @@ struct Layout {
     const io::ModelConfig& c = model.spec.config;
     const auto h = static_cast<size_t>(c.hidden_size);
     const auto f = static_cast<size_t>(c.intermediate_size);
-    const size_t out = model.widest_layout().numbers(1, 1);
-    indices = round(tokens * (2 * h + std::max({4 * h, f, out})) * sizeof(float));
+    // The head's results take the place of what the layers used.
+    const size_t results = model.spec.pooling == Pooling::kSplade
+                               ? (1 + Workspace::kSpladeRows) * model.widest_layout().vector
+                               : tokens * model.widest_layout().numbers(1, 1);
+    const size_t wide = std::max(tokens * std::max(4 * h, f), results);
+    indices = round((2 * tokens * h + wide) * sizeof(float));
     scratch = indices + round((6 * tokens + 2) * sizeof(int32_t));
     bytes = scratch + round(device.scratch_bytes(
                           {static_cast<int64_t>(tokens), static_cast<int64_t>(std::max(h, f)),

@@ -34,6 +34,8 @@ class Workspace {
   Mat key_value(int64_t rows) const { return {wide() + tokens_ * hidden_, rows, 2 * hidden_}; }
   Mat context(int64_t rows) const { return {wide() + 3 * tokens_ * hidden_, rows, hidden_}; }
   Mat feed_forward(int64_t rows) const { return {wide(), rows, intermediate_}; }
+  /// Rows of a vocabulary's logits that SPLADE has at a time; their largest stand before them.
+  static constexpr int64_t kSpladeRows = 32;
   /// Results of the head, one block of numbers after the other.
   float* results() const { return wide(); }
 

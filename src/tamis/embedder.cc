@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <iterator>
 #include <unordered_map>
 
 #include "base/fail.h"
@@ -10,6 +12,10 @@
 
 namespace tamis {
 namespace {
+
+/// A text is a whole vocabulary of numbers until its positive ones are picked: some 30 MB of
+/// BERT's.
+constexpr size_t kSpladeTexts = 256;
 
 /// The largest weight of each id that is above 0, ids as they come in the text; BGE-M3 gives none
 /// to cls, eos, pad and unk, but one to mask.
@@ -34,9 +40,28 @@ SparseVector lexical_weights(std::span<const int32_t> ids, std::span<const float
   return out;
 }
 
+/// log(1 + max(0, logit)) of each word of the vocabulary that has one [SPLADE, max pooling].
+SparseVector splade_weights(std::span<const float> logits) {
+  SparseVector out;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!(logits[i] > 0)) continue;
+    out.ids.push_back(static_cast<int32_t>(i));
+    out.weights.push_back(std::log1p(logits[i]));
+  }
+  return out;
+}
+
 Outputs outputs_for(const EmbedOptions& options, const ModelSpec& spec) {
   if (!options.dense && !options.sparse && !options.colbert) {
     fail(ErrorCode::kInvalidArgument, "nothing to compute: dense, sparse and colbert are all off");
+  }
+  if (spec.pooling == Pooling::kSplade) {
+    if (options.dense || options.colbert || !options.sparse) {
+      fail(ErrorCode::kInvalidArgument,
+           "{}: a SPLADE model gives lexical weights and nothing else: ask for sparse alone",
+           spec.directory.string());
+    }
+    return Outputs{};
   }
   Outputs out;
   out.vector = options.dense;
@@ -116,14 +141,42 @@ size_t Embedder::effective_max_length(size_t max_length) const {
   return s.clamp_length(asked, s.tokenizer->single_overhead());
 }
 
+Embeddings Embedder::in_windows(std::span<const std::string_view> texts,
+                                const EmbedOptions& options, RunStats* stats) const {
+  Embeddings all;
+  RunStats sum;
+  while (all.count < texts.size()) {
+    EmbedOptions some = options;
+    const size_t before = all.count;
+    if (options.progress) {
+      some.progress = [&, before](size_t done, size_t) {
+        options.progress(before + done, texts.size());
+      };
+    }
+    RunStats part;
+    const size_t count = std::min(kSpladeTexts, texts.size() - before);
+    Embeddings window = embed(texts.subspan(before, count), some, &part);
+    all.count += window.count;
+    all.tokens.insert(all.tokens.end(), window.tokens.begin(), window.tokens.end());
+    std::move(window.sparse.begin(), window.sparse.end(), std::back_inserter(all.sparse));
+    sum += part;
+  }
+  if (stats != nullptr) *stats = sum;
+  return all;
+}
+
 Embeddings Embedder::embed(std::span<const std::string_view> texts, const EmbedOptions& options,
                            RunStats* stats) const {
   const std::shared_ptr<Impl> alive = impl_;  // should the embedder be destroyed meanwhile
   const Session& session = alive->session;
+  const ModelSpec& spec = session.engine->model().spec;
+  if (spec.pooling == Pooling::kSplade && texts.size() > kSpladeTexts) {
+    return in_windows(texts, options, stats);
+  }
   const text::Tokenizer& tokenizer = *session.tokenizer;
   const size_t max_length = effective_max_length(options.max_length);
   RunOptions run_options = session.run_options(options);
-  run_options.outputs = outputs_for(options, session.engine->model().spec);
+  run_options.outputs = outputs_for(options, spec);
   RunStats run;
   Embeddings out;
   Inputs inputs;
@@ -143,7 +196,10 @@ Embeddings Embedder::embed(std::span<const std::string_view> texts, const EmbedO
   out.count = texts.size();
   RunResult result = session.engine->run(inputs.views(), run_options);
   run.inference_ms = inferring.ms();
-  if (options.sparse) {
+  if (spec.pooling == Pooling::kSplade) {
+    for (size_t i = 0; i < out.count; ++i)
+      out.sparse.push_back(splade_weights(result.of(i).vector));
+  } else if (options.sparse) {
     const std::vector<SequenceView> views = inputs.views();
     for (size_t i = 0; i < out.count; ++i) {
       out.sparse.push_back(

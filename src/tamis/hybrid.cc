@@ -47,15 +47,6 @@ void check_weights(const HybridOptions& o) {
   }
 }
 
-void add_stats(const RunStats& part, RunStats& sum) {
-  sum.sequences += part.sequences;
-  sum.tokens += part.tokens;
-  sum.truncated += part.truncated;
-  sum.utf8_replacements += part.utf8_replacements;
-  sum.tokenize_ms += part.tokenize_ms;
-  sum.inference_ms += part.inference_ms;
-}
-
 HybridScore score_of(const Embeddings& queries, size_t q, const Embeddings& passages, size_t p,
                      const HybridOptions& o) {
   HybridScore out;
@@ -81,7 +72,7 @@ std::vector<HybridScore> Embedder::score(std::span<const TextPair> pairs,
     RunStats part;
     embed_options.max_length = max_length;
     Embeddings out = embed(distinct.texts, embed_options, &part);
-    add_stats(part, sum);
+    sum += part;
     return out;
   };
   RunStats sum;

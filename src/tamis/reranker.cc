@@ -52,6 +52,10 @@ Reranker::~Reranker() = default;
 Reranker Reranker::load(const std::filesystem::path& directory, const LoadOptions& options) {
   auto impl = std::make_shared<Impl>();
   impl->session = Session::load(directory, options);
+  if (impl->session.engine->model().spec.pooling == Pooling::kSplade) {
+    fail(ErrorCode::kUnimplemented, "{}: a SPLADE model gives lexical weights: use Embedder",
+         directory.string());
+  }
   return Reranker(std::move(impl));
 }
 

@@ -19,6 +19,8 @@ std::string_view pooling_name(Pooling pooling) {
       return "mean";
     case Pooling::kLast:
       return "last";
+    case Pooling::kSplade:
+      return "splade";
     default:
       return "cls";
   }
@@ -56,7 +58,7 @@ ModelInfo make_info(const HostModel& model) {
   } else {
     info.pooling = pooling_name(spec.pooling);
     info.normalize = spec.normalize;
-    info.sparse = spec.sparse_head;
+    info.sparse = spec.sparse_head || spec.pooling == Pooling::kSplade;
     info.colbert_dimension = spec.colbert_dimension;
   }
   return info;
@@ -138,6 +140,16 @@ std::vector<SequenceView> Inputs::views() const {
   out.reserve(encodings_.size());
   for (const text::Encoding& e : encodings_) out.push_back({e.ids, e.type_ids});
   return out;
+}
+
+RunStats& RunStats::operator+=(const RunStats& part) {
+  sequences += part.sequences;
+  tokens += part.tokens;
+  truncated += part.truncated;
+  utf8_replacements += part.utf8_replacements;
+  tokenize_ms += part.tokenize_ms;
+  inference_ms += part.inference_ms;
+  return *this;
 }
 
 double Stopwatch::ms() const {

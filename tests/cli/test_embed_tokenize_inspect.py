@@ -50,6 +50,95 @@ def test_embed_bad_line(tamis, embedder):
     assert [list(line) for line in done.lines] == [["embedding"], ["error"], ["embedding"]]
 
 
+M3 = fixture_model("xlmr-m3")
+
+
+def test_embed_gives_the_three_outputs_of_bge_m3(tamis):
+    golden = json.loads((M3.parents[2] / "golden/flagembedding.json").read_text())
+    model = next(m for m in golden["models"] if m["class"] == "M3Embedder")
+    call = [c for c in model["calls"] if c["method"] == "encode"][1]
+    lines = tamis("embed", "-m", M3, "--sparse", "--colbert", "--max-length", "64",
+                  stdin=text_lines(*call["args"][0])).lines
+    want = call["result"]
+    width = want["dense_vecs"]["shape"][1]
+    for i, line in enumerate(lines):
+        assert list(line) == ["embedding", "sparse", "colbert"]
+        assert line["embedding"] == pytest.approx(
+            want["dense_vecs"]["values"][i * width:(i + 1) * width], abs=1e-5)
+        assert list(line["sparse"]) == list(want["lexical_weights"][i])
+        assert line["sparse"] == pytest.approx(want["lexical_weights"][i], abs=1e-4)
+        flat = [x for row in line["colbert"] for x in row]
+        assert flat == pytest.approx(want["colbert_vecs"][i]["values"], abs=1e-4)
+    alone = tamis("embed", "-m", M3, "--sparse", "--no-dense", "a text").lines[0]
+    assert list(alone) == ["sparse"]
+    assert "sparse_linear.pt" in tamis("embed", "-m", fixture_model("xlmr-bi-mean"), "--sparse",
+                                       "a", status=64).err
+
+
+def test_embed_cuts_and_normalizes(tamis):
+    def vector(*options):
+        return tamis("embed", "-m", M3, *options, "a text").lines[0]["embedding"]
+    cut = vector("--dimension", "8")
+    assert len(cut) == 8 and math.hypot(*cut) == pytest.approx(1, abs=1e-5)
+    raw = vector("--dimension", "8", "--normalize", "no")
+    assert math.hypot(*raw) != pytest.approx(1, abs=1e-2)
+    assert [x / math.hypot(*raw) for x in raw] == pytest.approx(cut, abs=1e-5)
+    assert "32" in tamis("embed", "-m", M3, "--dimension", "33", "a", status=64).err
+
+
+def test_embed_puts_the_instruction_before_the_text(tamis):
+    def vector(text, *options):
+        return tamis("embed", "-m", M3, *options, text).lines[0]["embedding"]
+    assert vector("a cat", "--instruction", "query: ") == vector("query: a cat")
+    assert vector("a cat", "--instruction", "Find", "--instruction-format", "Do: {}\\nFor: {}") == \
+        vector("Do: Find\nFor: a cat")
+    assert "twice" in tamis("embed", "-m", M3, "--instruction-format", "{}", "a", status=64).err
+
+
+def test_embed_writes_npy(tamis, tmp_path):
+    numpy = pytest.importorskip("numpy")
+    texts = [f"text number {i}" for i in range(300)]
+    file = tmp_path / "rows.npy"
+    tamis("embed", "-m", M3, "--format", "npy", "-o", file, stdin=text_lines(*texts))
+    rows = numpy.load(file)
+    assert rows.dtype == numpy.float32 and rows.shape == (300, 32)
+    want = [line["embedding"] for line in tamis("embed", "-m", M3, stdin=text_lines(*texts)).lines]
+    numpy.testing.assert_allclose(rows, want, atol=1e-5)
+    tamis("embed", "-m", M3, "--format", "npy", "--number", "f16", "-o", file, "a", "b")
+    half = numpy.load(file)
+    assert half.dtype == numpy.float16 and half.shape == (2, 32)
+    tamis("embed", "-m", M3, "--format", "npy", "-o", file, stdin="")
+    assert numpy.load(file).shape[0] == 0
+
+
+@pytest.mark.parametrize("options, word", [
+    (["--format", "npy"], "--output"), (["--format", "npy", "-o", "x", "--sparse"], "jsonl"),
+    (["--format", "npy", "-o", "x", "--keep-going"], "--keep-going"), (["--number", "f16"], "npy")])
+def test_embed_refuses_what_npy_cannot_hold(tamis, tmp_path, options, word):
+    done = tamis("embed", "-m", M3, *options, "a", status=64, cwd=tmp_path)
+    assert word in done.err and not (tmp_path / "x").exists()
+
+
+def test_splade_gives_lexical_weights(tamis):
+    golden = json.loads((M3.parents[2] / "golden/splade.json").read_text())
+    cases = next(m for m in golden["models"] if m["model"] == "bert-bi-cls")["cases"]
+    model = fixture_model("bert-bi-cls")
+    lines = tamis("embed", "-m", model, "--pooling", "splade", "--sparse", "--no-dense",
+                  "--max-length", "60", stdin=text_lines(*[c["text"] for c in cases])).lines
+    for line, case in zip(lines, cases, strict=True):
+        assert {key: line["sparse"][key] for key in case["weights"]} == pytest.approx(
+            case["weights"], abs=1e-4)
+    assert "ask for sparse" in tamis("embed", "-m", model, "--pooling", "splade", "a",
+                                     status=64).err
+
+
+def test_inspect_names_the_heads(tamis):
+    text = tamis("inspect", M3).text
+    assert "sparse head" in text and "colbert head    32" in text
+    info = tamis("inspect", "--format", "json", M3).json
+    assert info["sparse"] is True and info["colbert_dimension"] == 32
+
+
 def test_embed_timings(tamis, embedder):
     done = tamis("embed", "-m", embedder, "--timings", "--repeat", "2", "a", "b")
     report = json.loads(done.err.splitlines()[-1])

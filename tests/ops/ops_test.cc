@@ -322,6 +322,47 @@ TEST_P(OpsTest, PoolingEqualsRef) {
   expect_near(got, want, 1e-6, "normalize");
 }
 
+TEST_P(OpsTest, LayerNormWithoutAResidualEqualsRef) {
+  GuardedMat x(5, 45), got(5, 45), want(5, 45);
+  x.fill(random_);
+  const TestNorm norm(random_, 45);
+  cpu_.ops().add_layer_norm(x.view(), {}, norm.view(), got.view());
+  ref_.ops().add_layer_norm(x.view(), {}, norm.view(), want.view());
+  expect_near(got, want, 1e-4, "no residual");
+}
+
+TEST_P(OpsTest, LargestOfEachColumnEqualsRef) {
+  for (const int64_t cols : {1, 45, 4097, 9000}) {
+    for (const int64_t rows : {1, 2, 33}) {
+      GuardedMat x(rows, cols), more(rows, cols), got(1, cols), want(1, cols);
+      x.fill(random_);
+      more.fill(random_);
+      for (const auto& [ops, y] :
+           {std::pair{&cpu_.ops(), got.view()}, {&ref_.ops(), want.view()}}) {
+        ops->max_rows(x.view(), false, y);
+        ops->max_rows(more.view(), true, y);
+      }
+      expect_near(got, want, 0, std::to_string(rows) + " x " + std::to_string(cols));
+      float largest = x.view().row(0)[0];
+      for (const GuardedMat* m : {&x, &more}) {
+        for (int64_t r = 0; r < rows; ++r) largest = std::max(largest, m->view().row(r)[0]);
+      }
+      EXPECT_EQ(want.view().row(0)[0], largest);
+    }
+  }
+}
+
+TEST_P(OpsTest, ANanIsTheLargest) {
+  for (const int64_t at : {0, 1, 2}) {
+    GuardedMat x(3, 9), y(1, 9);
+    x.fill(random_);
+    x.view().row(at)[4] = std::nanf("");
+    cpu_.ops().max_rows(x.view(), false, y.view());
+    EXPECT_TRUE(std::isnan(y.view().row(0)[4])) << at;
+    EXPECT_FALSE(std::isnan(y.view().row(0)[3])) << at;
+  }
+}
+
 TEST_P(OpsTest, NormalizingAZeroVectorLeavesZeros) {
   GuardedMat x(1, 9), zero(1, 9);
   std::fill_n(x.view().row(0), 9, 0.0f);

@@ -103,6 +103,8 @@ FIXTURE_LIST = [
             pooling="mean", normalize=True, position_ids=True, seed=34),
     Fixture("bert-bi-cls", "bert", "bi_encoder", 32, 4, 1, 64, eps=1e-12, positions=64,
             pooling="cls", masked_lm=True, tokenizer="wordpiece-cased", seed=35),
+    Fixture("xlmr-bi-mlm", "xlmr", "bi_encoder", 32, 2, 1, 48, "f16", pooling="mean",
+            masked_lm=True, seed=36),
     Fixture("xlmr-m3", "xlmr", "bi_encoder", 32, 4, 2, 64, "f16", pooling="cls", normalize=True,
             positions=130, drop_pooler=True, m3=True, seed=41),
 ]
@@ -424,7 +426,7 @@ def make(fixture: Fixture) -> None:
             AutoModelForMaskedLM if fixture.masked_lm else AutoModel)
     stored = auto.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
     randomize(stored, fixture)
-    model = stored.bert if fixture.masked_lm else stored
+    model = stored.base_model if fixture.masked_lm else stored
 
     config.dtype = DTYPES[fixture.dtype]
 

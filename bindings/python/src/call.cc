@@ -9,17 +9,41 @@ namespace {
 // A person who presses Ctrl-C is answered within this time.
 constexpr std::chrono::milliseconds kSignalCheck{50};
 
-struct Abandoned {
+/// What all calls of the process share; never destroyed, for threads may outlive main.
+struct Shared {
   std::mutex mutex;
-  std::vector<std::thread> threads;
+  std::condition_variable changed;
+  bool closing = false;
+  std::thread::id closer;  ///< which may go on
+  size_t coming_back = 0;  ///< threads that wait for the GIL
+  std::vector<std::thread> abandoned;
 };
 
-Abandoned& abandoned() {
-  static Abandoned all;
-  return all;
+Shared& shared() {
+  static Shared* const all = new Shared;
+  return *all;
 }
 
 }  // namespace
+
+WithoutGil::WithoutGil() : state_(PyEval_SaveThread()) {}
+
+WithoutGil::~WithoutGil() {
+  Shared& all = shared();
+  {
+    const std::lock_guard lock(all.mutex);
+    if (!all.closing || all.closer == std::this_thread::get_id()) {
+      ++all.coming_back;
+    } else {
+      state_ = nullptr;
+    }
+  }
+  while (state_ == nullptr) std::this_thread::sleep_for(std::chrono::hours(1));
+  PyEval_RestoreThread(state_);
+  const std::lock_guard lock(all.mutex);
+  --all.coming_back;
+  all.changed.notify_all();
+}
 
 void CallState::report(size_t done, size_t total) {
   if (cancelled_) throw Error(ErrorCode::kCancelled, "the call was cancelled");
@@ -41,7 +65,7 @@ void CallState::wait(const nb::object& progress) {
     size_t done = 0, total = 0;
     bool news = false, finished = false;
     {
-      const nb::gil_scoped_release no_gil;
+      const WithoutGil no_gil;
       std::unique_lock lock(mutex_);
       changed_.wait_for(lock, kSignalCheck, [&] { return finished_ || news_; });
       finished = finished_;
@@ -56,18 +80,21 @@ void CallState::wait(const nb::object& progress) {
 }
 
 void abandon(std::thread thread) {
-  Abandoned& all = abandoned();
+  Shared& all = shared();
   const std::lock_guard lock(all.mutex);
-  all.threads.push_back(std::move(thread));
+  all.abandoned.push_back(std::move(thread));
 }
 
-void join_abandoned() {
-  const nb::gil_scoped_release no_gil;
-  Abandoned& all = abandoned();
+void close_calls() {
+  const WithoutGil no_gil;
+  Shared& all = shared();
   std::vector<std::thread> threads;
   {
-    const std::lock_guard lock(all.mutex);
-    threads.swap(all.threads);
+    std::unique_lock lock(all.mutex);
+    all.closing = true;
+    all.closer = std::this_thread::get_id();
+    all.changed.wait(lock, [&] { return all.coming_back == 0; });
+    threads.swap(all.abandoned);
   }
   for (std::thread& thread : threads) thread.join();
 }

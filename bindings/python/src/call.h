@@ -19,6 +19,20 @@ namespace tamis::python {
 
 namespace nb = nanobind;
 
+/// Without the GIL, for as long as this lives. Unlike nanobind's own it never comes back into an
+/// interpreter that is ending: Python would end the thread by unwinding it, which no C++ frame
+/// survives. Such a thread, a daemon's, sleeps until the process is gone.
+class WithoutGil {
+ public:
+  WithoutGil();
+  ~WithoutGil();
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
 /// Between the caller's thread and the one that works for it.
 class CallState {
  public:
@@ -41,7 +55,8 @@ class CallState {
 
 /// Keeps the thread of a call that was left; it ends with its batch. Joined at exit.
 void abandon(std::thread thread);
-void join_abandoned();
+/// At exit, by the thread that ends the interpreter: from here on no other one gets the GIL back.
+void close_calls();
 
 /// Runs work(progress), which must own all that it uses and touch nothing of Python's.
 template <class Work>
@@ -65,7 +80,7 @@ auto run_call(const nb::object& progress, Work work) {
     throw;
   }
   {
-    const nb::gil_scoped_release no_gil;
+    const WithoutGil no_gil;
     thread.join();
   }
   return result.get();

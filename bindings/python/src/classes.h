@@ -29,7 +29,7 @@ class Handle {
   void close() {
     std::shared_ptr<Model> last = std::move(model_);
     model_ = nullptr;
-    const nb::gil_scoped_release no_gil;
+    const WithoutGil no_gil;
     last.reset();
   }
   bool closed() const { return model_ == nullptr; }

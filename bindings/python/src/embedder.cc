@@ -86,7 +86,7 @@ double max_sim(const FloatMatrix& query, const FloatMatrix& passage) {
     return TokenVectorsView{{m.data(), m.size()}, m.shape(1)};
   };
   const TokenVectorsView q = view(query), p = view(passage);
-  const nb::gil_scoped_release no_gil;
+  const WithoutGil no_gil;
   return colbert_score(q, p);
 }
 
@@ -112,8 +112,9 @@ void add_embedder(nb::module_& m) {
       .def_rw("embed", &HybridOptions::embed);
   nb::class_<Handle<Embedder>> type(m, "Embedder");
   type.def_static("load", &load_model<Embedder>, nb::arg("directory"), nb::arg("options"))
-      .def("embed", &embed, nb::arg("texts"), nb::arg("options"), nb::arg("progress").none())
-      .def("score", &score, nb::arg("pairs"), nb::arg("options"), nb::arg("progress").none());
+      .def("embed", &embed, nb::arg("texts").none(), nb::arg("options"), nb::arg("progress").none())
+      .def("score", &score, nb::arg("pairs").none(), nb::arg("options"),
+           nb::arg("progress").none());
   add_place<Embedder>(type);
   m.def("colbert_score", &max_sim, nb::arg("query"), nb::arg("passage"));
 }

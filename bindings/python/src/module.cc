@@ -53,5 +53,5 @@ NB_MODULE(_native, m) {
   m.def("supported_isas", &tamis::supported_isas);
   m.def("known_model", &known_model, nb::arg("path"));
   m.def("known_names", &known_names);
-  nb::module_::import_("atexit").attr("register")(nb::cpp_function(&join_abandoned));
+  nb::module_::import_("atexit").attr("register")(nb::cpp_function(&close_calls));
 }

@@ -10,8 +10,9 @@ Pooling pooling_of(const std::string& name) {
   if (name == "cls") return Pooling::kCls;
   if (name == "mean") return Pooling::kMean;
   if (name == "last_token" || name == "last") return Pooling::kLast;
+  if (name == "splade") return Pooling::kSplade;
   throw Error(ErrorCode::kInvalidArgument,
-              "pooling \"" + name + "\": expected cls, mean or last_token");
+              "pooling \"" + name + "\": expected cls, mean, last_token or splade");
 }
 
 }  // namespace

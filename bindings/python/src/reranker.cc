@@ -82,8 +82,8 @@ nb::dict score(Handle<Reranker>& self, nb::handle pairs, size_t max_length, size
 void add_reranker(nb::module_& m) {
   nb::class_<Handle<Reranker>> type(m, "Reranker");
   type.def_static("load", &load_model<Reranker>, nb::arg("directory"), nb::arg("options"))
-      .def("score", &score, nb::arg("pairs"), nb::arg("max_length"), nb::arg("query_max_length"),
-           nb::arg("batch_tokens"), nb::arg("progress").none());
+      .def("score", &score, nb::arg("pairs").none(), nb::arg("max_length"),
+           nb::arg("query_max_length"), nb::arg("batch_tokens"), nb::arg("progress").none());
   add_place<Reranker>(type);
 }
 

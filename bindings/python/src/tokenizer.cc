@@ -16,7 +16,7 @@ void add_tokenizer(nb::module_& m) {
       .def_static(
           "load",
           [](const std::filesystem::path& directory) {
-            const nb::gil_scoped_release no_gil;
+            const WithoutGil no_gil;
             return Tokenizer::load(directory);
           },
           nb::arg("directory"))
@@ -25,14 +25,14 @@ void add_tokenizer(nb::module_& m) {
           [](const Tokenizer& self, nb::handle text, size_t max_length) {
             return result_of(self.encode(text_of(text, "text"), max_length));
           },
-          nb::arg("text"), nb::arg("max_length"))
+          nb::arg("text").none(), nb::arg("max_length"))
       .def(
           "encode_pair",
           [](const Tokenizer& self, nb::handle query, nb::handle passage, size_t max_length) {
             return result_of(
                 self.encode_pair(text_of(query, "query"), text_of(passage, "passage"), max_length));
           },
-          nb::arg("query"), nb::arg("passage"), nb::arg("max_length"))
+          nb::arg("query").none(), nb::arg("passage").none(), nb::arg("max_length"))
       .def(
           "decode",
           [](const Tokenizer& self, const std::vector<int32_t>& ids) { return self.decode(ids); },

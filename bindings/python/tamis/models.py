@@ -114,7 +114,8 @@ class Embedder(PlacedModel):
     """Turns texts into vectors: BERT and XLM-RoBERTa encoders, with BGE-M3's lexical weights and
     ColBERT vectors where the model has the heads. Arguments and errors: as Reranker.
 
-    pooling: "cls", "mean" or "last_token"; None is what the model's directory says, else what is
+    pooling: "cls", "mean", "last_token", or "splade" (a masked language model's head, which gives
+        lexical weights: embed(..., dense=False, sparse=True)); None is what the model's directory says, else what is
         known of its name, else cls.
     """
 

@@ -39,7 +39,8 @@ void CpuOps::embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch,
 
 void CpuOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& w, Mat y) {
   for_each_row(x.rows, x.cols, [&](int64_t r, int) {
-    table_.layer_norm(x.row(r), residual.row(r), w.gamma, w.beta, w.eps, x.cols, y.row(r));
+    table_.layer_norm(x.row(r), residual.data ? residual.row(r) : nullptr, w.gamma, w.beta, w.eps,
+                      x.cols, y.row(r));
   });
 }
 
@@ -86,6 +87,22 @@ void CpuOps::mean_rows(ConstMat x, const int32_t* cu_seqlens, Mat y) {
       table_.add(x.row(t), y.cols, y.row(s));
     }
     table_.scale(1.0f / static_cast<float>(cu_seqlens[s + 1] - cu_seqlens[s]), y.cols, y.row(s));
+  });
+}
+
+void CpuOps::max_rows(ConstMat x, bool more, Mat y) {
+  if (!more && x.rows > 0) std::copy_n(x.row(0), x.cols, y.row(0));
+  constexpr int64_t kColumns = 4096;  // what stays in the first cache while the rows pass
+  pool_.parallel_for(static_cast<size_t>((x.cols + kColumns - 1) / kColumns), [&](size_t i, int) {
+    const int64_t begin = static_cast<int64_t>(i) * kColumns;
+    const int64_t end = std::min(x.cols, begin + kColumns);
+    float* best = y.row(0);
+    for (int64_t r = more ? 0 : 1; r < x.rows; ++r) {
+      const float* row = x.row(r);
+      for (int64_t c = begin; c < end; ++c) {
+        best[c] = row[c] > best[c] || row[c] != row[c] ? row[c] : best[c];
+      }
+    }
   });
 }
 

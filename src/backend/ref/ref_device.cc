@@ -122,7 +122,10 @@ class RefOps : public Ops {
   void add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& w, Mat y) override {
     std::vector<double> v(static_cast<size_t>(x.cols));
     for (int64_t r = 0; r < x.rows; ++r) {
-      for (size_t i = 0; i < v.size(); ++i) v[i] = double{x.row(r)[i]} + residual.row(r)[i];
+      for (size_t i = 0; i < v.size(); ++i) {
+        v[i] = x.row(r)[i];
+        if (residual.data != nullptr) v[i] += residual.row(r)[i];
+      }
       normalize(v, w, y.row(r));
     }
   }
@@ -147,6 +150,16 @@ class RefOps : public Ops {
         double sum = 0;
         for (int64_t t = cu_seqlens[s]; t < cu_seqlens[s + 1]; ++t) sum += x.row(t)[c];
         y.row(s)[c] = static_cast<float>(sum / (cu_seqlens[s + 1] - cu_seqlens[s]));
+      }
+    }
+  }
+
+  void max_rows(ConstMat x, bool more, Mat y) override {
+    for (int64_t r = 0; r < x.rows; ++r) {
+      for (int64_t c = 0; c < x.cols; ++c) {
+        const float value = x.row(r)[c];
+        float& best = y.row(0)[c];
+        if ((r == 0 && !more) || value > best || std::isnan(value)) best = value;
       }
     }
   }

@@ -130,8 +130,10 @@ void SimOps::linear(const PackedLinear& weights, ConstMat x, Activation activati
 
 void SimOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& weights, Mat y) {
   submit("add_layer_norm", [=](SimOperands& operands, Ops& host) {
-    host.add_layer_norm(operands.mat(x, "x"), operands.mat(residual, x.rows, x.cols, "residual"),
-                        translate(weights, x.cols, operands), operands.mat(y, x.rows, x.cols, "y"));
+    const ConstMat r =
+        residual.data ? operands.mat(residual, x.rows, x.cols, "residual") : residual;
+    host.add_layer_norm(operands.mat(x, "x"), r, translate(weights, x.cols, operands),
+                        operands.mat(y, x.rows, x.cols, "y"));
     return elementwise(x.rows, x.cols);
   });
 }
@@ -157,6 +159,13 @@ void SimOps::mean_rows(ConstMat x, const int32_t* cu_seqlens, Mat y) {
     host.mean_rows(operands.mat(x, "x"),
                    operands.bounds(cu_seqlens, y.rows, 1, x.rows, "cu_seqlens"),
                    operands.mat(y, y.rows, x.cols, "y"));
+    return elementwise(x.rows, x.cols);
+  });
+}
+
+void SimOps::max_rows(ConstMat x, bool more, Mat y) {
+  submit("max_rows", [=](SimOperands& operands, Ops& host) {
+    host.max_rows(operands.mat(x, "x"), more, operands.mat(y, 1, x.cols, "y"));
     return elementwise(x.rows, x.cols);
   });
 }

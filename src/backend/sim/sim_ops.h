@@ -45,6 +45,7 @@ class SimOps : public Ops {
   void attention(const AttentionView& a, Mat out) override;
   void gather_rows(ConstMat x, const int32_t* rows, Mat y) override;
   void mean_rows(ConstMat x, const int32_t* cu_seqlens, Mat y) override;
+  void max_rows(ConstMat x, bool more, Mat y) override;
   void l2_normalize(Mat y) override;
 
  private:

@@ -62,6 +62,7 @@ class Cases {
     attention();
     gather_rows();
     mean_rows();
+    max_rows();
     l2_normalize();
   }
   const std::vector<OpCase>& all() const& { return all_; }
@@ -195,6 +196,15 @@ class Cases {
     c.operands["y"] = mat(sequences(), width_);
     c.run = [rows = rows_, cols = width_, n = sequences()](Ops& ops, const Places& p) {
       ops.mean_rows(p.mat("x", rows, cols), p.at<int32_t>("cu_seqlens"), p.mat("y", n, cols));
+    };
+  }
+
+  void max_rows() {
+    OpCase& c = add("max_rows");
+    c.operands["x"] = mat(rows_, width_);
+    c.operands["y"] = mat(1, width_);
+    c.run = [rows = rows_, cols = width_](Ops& ops, const Places& p) {
+      ops.max_rows(p.mat("x", rows, cols), true, p.mat("y", 1, cols));
     };
   }
 
