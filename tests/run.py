@@ -131,10 +131,18 @@ def run_program(command: list[str], environment: dict[str, str], timeout: float,
 
 
 def run_pytest(environment: dict[str, str], only: str, timeout: float, totals: Totals) -> None:
-    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")
-                   if only in str(path.relative_to(ROOT)))
-    if not files:
-        return
+    """Each folder by itself: their conftest.py would stand in each other's way."""
+    folders: dict[Path, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        name = path.relative_to(ROOT)
+        if only in str(name):
+            folders[name.parent].append(str(name))
+    for folder, files in folders.items():
+        run_pytest_folder(str(folder), files, environment, timeout, totals)
+
+
+def run_pytest_folder(name: str, files: list[str], environment: dict[str, str], timeout: float,
+                      totals: Totals) -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -145,12 +153,12 @@ def run_pytest(environment: dict[str, str], only: str, timeout: float, totals: T
         try:
             count, failed = count_report(report, "pytest", totals)
         except (OSError, ElementTree.ParseError):
-            totals.fail("pytest", f"{tail(output)}\npytest {outcome(status, timeout)} and left no "
-                                  "report")
+            totals.fail(name, f"{tail(output)}\npytest {outcome(status, timeout)} and left no "
+                              "report")
         else:
             if status != 0 and failed == 0:
-                totals.fail("pytest", f"{tail(output)}\npytest {outcome(status, timeout)}")
-    print(f"{'pytest':40} {f'{count} tests':>12} {time.monotonic() - started:8.1f} s", flush=True)
+                totals.fail(name, f"{tail(output)}\npytest {outcome(status, timeout)}")
+    print(f"{name:40} {f'{count} tests':>12} {time.monotonic() - started:8.1f} s", flush=True)
 
 
 def environment_for(build: Path) -> dict[str, str]:

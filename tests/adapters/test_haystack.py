@@ -14,7 +14,7 @@ TEXTS = ["the cat sat on the mat", "a drum sieve", "the sky is blue", "what is a
 def test_ranker_in_a_pipeline_and_through_yaml(reranker_model, order):
     pipeline = Pipeline()
     pipeline.add_component("ranker", TamisRanker(reranker_model, top_k=3, threads=1))
-    again = Pipeline.loads(pipeline.dumps())
+    again = Pipeline.loads(pipeline.dumps(), allowed_modules=["tamis.integrations.haystack"])
     documents = [Document(content=t, meta={"n": i}) for i, t in enumerate(TEXTS)]
     want = order("where is the cat", TEXTS)
     for p in (pipeline, again):

@@ -38,6 +38,7 @@ def test_pip_installs_package_and_command_and_the_source_may_go(tmp_path):
                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     if shutil.which("ccache"):
         environment["TAMIS_COMPILER_LAUNCHER"] = "ccache"
+        environment.setdefault("CXX", "c++")  # by the name that CMake found for the build
     result = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
          "--no-build-isolation", "--no-deps", "--no-index", "--target", prefix, source],
