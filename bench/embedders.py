@@ -61,7 +61,7 @@ def export(model: Path, out: Path, int8: bool) -> Path:
     if int8:
         from onnxruntime.quantization import QuantType, quantize_dynamic
         quantize_dynamic(str(export(model, out, False)), str(file), per_channel=True,
-                         weight_type=QuantType.QInt8)
+                         weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1})
         return file
     import torch
     from onnxruntime.transformers import optimizer

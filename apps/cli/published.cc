@@ -1,6 +1,7 @@
 // Values that were published for real weights. Sources: README and examples/inference of
 // FlagEmbedding (bge models, f16 on a GPU unless said otherwise); tests of qdrant/fastembed
-// (bge-reranker-base, f32); the model card of sentence-transformers/all-MiniLM-L6-v2.
+// (bge-reranker-base, bge-small-en-v1.5, ms-marco, f32); the model card of
+// sentence-transformers/all-MiniLM-L6-v2.
 
 #include "published.h"
 
@@ -17,6 +18,11 @@ constexpr std::string_view kPanda =
 constexpr std::string_view kFrance = "What is the capital of France?";
 constexpr std::string_view kChina = "What is the population of China?";
 constexpr std::string_view kParis = "Paris is the capital of France.";
+constexpr std::string_view kBerlin = "Berlin is the capital of Germany.";
+constexpr std::string_view kSearchFrance =
+    "Represent this sentence for searching relevant passages: What is the capital of France?";
+constexpr std::string_view kSearchChina =
+    "Represent this sentence for searching relevant passages: What is the population of China?";
 constexpr std::string_view kBillion = "The population of China is over 1.4 billion people.";
 constexpr std::string_view kM3 = "What is BGE M3?";
 constexpr std::string_view kBm25 = "Defination of BM25";  // as published
@@ -39,7 +45,7 @@ constexpr auto kValues = std::to_array<PublishedValue>({
     {"bge-reranker-large", kLogit, kChina, kParis, -7.15625, 0.03},
     {"bge-reranker-large", kLogit, kChina, kBillion, 5.453125, 0.03},
     {"bge-reranker-base", kLogit, kFrance, kParis, 6.15733337, 1e-3},
-    {"bge-reranker-base", kLogit, kFrance, "Berlin is the capital of Germany.", -3.65939403, 1e-3},
+    {"bge-reranker-base", kLogit, kFrance, kBerlin, -3.65939403, 1e-3},
     {"bge-m3", kCosine, kM3, kM3Is, 0.6259, 1e-3},
     {"bge-m3", kCosine, kM3, kBm25Is, 0.3475, 1e-3},
     {"bge-m3", kCosine, kBm25, kM3Is, 0.3499, 1e-3},
@@ -53,6 +59,16 @@ constexpr auto kValues = std::to_array<PublishedValue>({
     {"bge-m3", kColbert, kBm25, kM3Is, 0.45238, 1e-3},
     {"bge-m3", kColbert, kBm25, kBm25Is, 0.78986, 1e-3},
     {"bge-base-en-v1.5", kCosine, "embedding", "I love machine learning and nlp", 0.6077381, 1e-5},
+    {"bge-small-en-v1.5", kCosine, kSearchFrance, kParis, 0.7944, 1e-3},
+    {"bge-small-en-v1.5", kCosine, kSearchFrance, kBillion, 0.4492, 1e-3},
+    {"bge-small-en-v1.5", kCosine, kSearchChina, kParis, 0.58, 1e-3},
+    {"bge-small-en-v1.5", kCosine, kSearchChina, kBillion, 0.801, 1e-3},
+    {"bge-small-en-v1.5", kNumber, "hello world", "", 0.01522374, 1e-3, 0},
+    {"bge-small-en-v1.5", kNumber, "hello world", "", -0.07424029, 1e-3, 3},
+    {"ms-marco-MiniLM-L-6-v2", kLogit, kFrance, kParis, 8.500708, 1e-3},
+    {"ms-marco-MiniLM-L-6-v2", kLogit, kFrance, kBerlin, -2.541011, 1e-3},
+    {"ms-marco-MiniLM-L-12-v2", kLogit, kFrance, kParis, 9.330912, 1e-3},
+    {"ms-marco-MiniLM-L-12-v2", kLogit, kFrance, kBerlin, -2.0380247, 1e-3},
     {"all-MiniLM-L6-v2", kCosine, kWeather, kSunny, 0.6660, 1e-4},
     {"all-MiniLM-L6-v2", kCosine, kWeather, kStadium, 0.1046, 1e-4},
     {"all-MiniLM-L6-v2", kCosine, kSunny, kStadium, 0.1411, 1e-4},

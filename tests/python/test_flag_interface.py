@@ -21,6 +21,16 @@ def test_an_unknown_keyword_names_the_nearest(models):
     assert model.encode(["a"], pad_to_multiple_of=8).shape == (1, 32)  # FlagEmbedding documents it
 
 
+def test_a_reranker_takes_passage_max_length_as_flagembeddings_examples_give_it(models, caplog):
+    with caplog.at_level("INFO", logger="tamis"):
+        model = tamis.FlagReranker(models / "xlmr-ce", query_max_length=20, passage_max_length=8,
+                                   max_length=60)
+    assert "no effect" in caplog.text
+    plain = tamis.FlagReranker(models / "xlmr-ce", query_max_length=20, max_length=60)
+    pair = ("a cat", "a passage of more than eight tokens, for it goes on and on and on")
+    assert model.compute_score(pair) == plain.compute_score(pair)
+
+
 def test_lengths_must_be_numbers_of_at_least_one(models):
     model = tamis.FlagModel(models / "xlmr-bi-mean")
     for bad, error in ((0, ValueError), (-5, ValueError), ("9", TypeError), (True, TypeError)):
@@ -185,7 +195,8 @@ def hub(models, tmp_path, monkeypatch):
 # As FlagEmbedding's users write it; only the import differs.
 RERANKER_SCRIPT = """
 from FlagEmbedding import FlagReranker
-reranker = FlagReranker('BAAI/bge-reranker-v2-m3', use_fp16=True, devices=["cpu"], max_length=60)
+reranker = FlagReranker('BAAI/bge-reranker-v2-m3', query_max_length=30, passage_max_length=60,
+                        use_fp16=True, devices=["cpu"])
 score = reranker.compute_score(['which sieve is finest?', 'a tamis'])
 mapped = reranker.compute_score(['which sieve is finest?', 'a tamis'], normalize=True)
 scores = reranker.compute_score([['which sieve is finest?', 'no'],

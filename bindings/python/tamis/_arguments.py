@@ -1,7 +1,6 @@
 """Checks of arguments that all classes share."""
 from __future__ import annotations
 
-import difflib
 from typing import Any, Iterable, Sequence, Union
 
 DeviceSpec = Union[str, int, Sequence[str], Sequence[int], None]
@@ -10,6 +9,8 @@ DeviceSpec = Union[str, int, Sequence[str], Sequence[int], None]
 def refuse_unknown(where: str, unknown: Iterable[str], known: Iterable[str]) -> None:
     """Raises TypeError for the first unknown keyword, naming the nearest known one."""
     for name in unknown:
+        import difflib
+
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else f"; it takes {', '.join(known)}"

@@ -1,7 +1,6 @@
 """What Reranker and Embedder share: loading, place, memory, life."""
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from typing import Any, Callable, TypeVar, Union
@@ -9,6 +8,7 @@ from typing import Any, Callable, TypeVar, Union
 from . import _native
 from ._arguments import DeviceSpec, device_names
 from ._hub import find_model
+from .errors import CancelledError
 
 Path = Union[str, "os.PathLike[str]"]
 Progress = Union[bool, Callable[[int, int], object]]
@@ -77,11 +77,13 @@ class Cancel:
 
     def __call__(self, done: int, total: int) -> None:
         if self._event.is_set():
-            raise asyncio.CancelledError
+            raise CancelledError("the task was cancelled")
 
 
 async def in_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Runs a call of the library in a thread; a cancelled task stops it after its batch."""
+    import asyncio  # here, for it takes 40 ms that most users have no use for
+
     cancel = Cancel()
     task = asyncio.ensure_future(asyncio.to_thread(call, *args, progress=cancel, **kwargs))
     try:

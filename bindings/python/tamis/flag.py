@@ -10,6 +10,7 @@ accepted and changes nothing; there are no processes to start or stop.
 """
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from functools import cached_property
 from typing import Any, Mapping, Sequence, Union
@@ -23,6 +24,7 @@ from ._model import Path, PlacedModel
 from .errors import UnimplementedError
 from .models import Embedder, Reranker, Tokenizer
 
+_log = logging.getLogger("tamis")
 Pairs = Union[Sequence[Sequence[str]], Sequence[str]]
 
 # What Tamis's own constructors take beyond FlagEmbedding's.
@@ -153,7 +155,12 @@ class FlagReranker(_FlagBase):
                  cache_dir: Path | None = None, devices: DeviceSpec = None, batch_size: int = 128,
                  query_max_length: int | None = None, max_length: int = 512,
                  normalize: bool = False, **kwargs: Any) -> None:
-        native = self._settle(model_name_or_path, devices, kwargs, ["use_bf16"], cache_dir)
+        native = self._settle(model_name_or_path, devices, kwargs,
+                              ["use_bf16", "passage_max_length"], cache_dir)
+        if "passage_max_length" in kwargs:
+            # FlagEmbedding's own examples give it to rerankers, where it changes nothing.
+            _log.info("FlagReranker: passage_max_length has no effect, as in FlagEmbedding; passages "
+                      "are cut to what max_length leaves")
         native = _storage(use_fp16, kwargs.get("use_bf16", False), native)
         self.use_fp16 = use_fp16
         self.query_instruction_for_rerank = query_instruction_for_rerank
