@@ -203,6 +203,7 @@ Command add_search(CLI::App& root) {
       ->type_name("TEXT")
       ->group("Search");
   add_model_option(*app, options->model);
+  app->get_option("--model")->description("model directory (default: the one of the index)");
   add_place_options(*app, options->model.place);
   add_output_options(*app, options->output, {"table", "json", "jsonl"});
   app->footer(kFooter);

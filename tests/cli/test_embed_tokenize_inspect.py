@@ -75,6 +75,21 @@ def test_embed_gives_the_three_outputs_of_bge_m3(tamis):
                                        "a", status=64).err
 
 
+def test_heads_survive_quantize_and_the_packed_cache(tamis, tmp_path):
+    def outputs(model, *options):
+        return tamis("embed", "-m", model, "--sparse", "--colbert", *options, "the cat sat").out
+    plain = outputs(M3)
+    for _ in range(2):  # made, then mapped
+        assert outputs(M3, "--cache", tmp_path / "cache") == plain
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text(json.dumps({"query": "a cat", "passages": ["the cat sat", "a drum"]}))
+    tamis("quantize", M3, tmp_path / "int8", "--calibrate", requests)
+    assert not (tmp_path / "int8" / "sparse_linear.pt").exists()  # it is among the weights now
+    got, want = (json.loads(text) for text in (outputs(tmp_path / "int8"), plain))
+    assert got["embedding"] == pytest.approx(want["embedding"], abs=0.02)
+    assert got["sparse"] == pytest.approx(want["sparse"], abs=0.1)
+
+
 def test_embed_cuts_and_normalizes(tamis):
     def vector(*options):
         return tamis("embed", "-m", M3, *options, "a text").lines[0]["embedding"]
