@@ -81,6 +81,20 @@ def test_use_fp16_stores_in_16_bits_and_computes_in_f32(models):
     assert tamis.FlagReranker(models / "xlmr-ce", dtype="int8").placement()[0]["dtype"] == "int8"
 
 
+def test_memory_placement_and_warmup_are_methods(models):
+    for make, name in ((tamis.FlagReranker, "xlmr-ce"), (tamis.FlagModel, "xlmr-bi-mean"),
+                       (tamis.BGEM3FlagModel, "xlmr-m3")):
+        model = make(models / name)
+        assert model.memory_plan()["weight_bytes"] == model.placement()[0]["weight_bytes"] > 0
+        assert [r["error"] for r in model.warmup([(2, 16)])] == [""]
+        assert model.to("cpu", dtype="f16")["to"] == "cpu"
+        assert model.placement()[0]["dtype"] == "f16"
+        model.stop_self_pool()
+        assert model.placement()[0]["workspace_bytes"] == 0
+        model.close()
+        model.stop_self_pool()
+
+
 def test_scores_are_always_a_list(models):
     model = tamis.FlagReranker(models / "xlmr-ce")
     for pairs in (("a", "b"), ["a", "b"], [("a", "b")], [["a", "b"], ["c", "d"]], [("a", "b")] * 300):

@@ -108,6 +108,10 @@ class _FlagBase:
         """Each replica: where it is and what it takes."""
         return self._native_model.placement()
 
+    def memory_plan(self) -> dict[str, Any]:
+        """Bytes of weights, workspace and mapped word table that the placement takes."""
+        return self._native_model.memory_plan()
+
     def warmup(self, shapes: list[tuple[int, int]] | None = None,
                **options: Any) -> list[dict[str, Any]]:
         """Runs made-up batches, so that the first request is as fast as the next."""
