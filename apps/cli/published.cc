@@ -85,6 +85,8 @@ std::string_view kind_name(PublishedValue::Kind kind) {
   switch (kind) {
     case kLogit:
       return "logit";
+    case kSigmoid:
+      return "sigmoid";
     case kCosine:
       return "cosine";
     case kLexical:

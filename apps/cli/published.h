@@ -9,6 +9,7 @@ namespace tamis::cli {
 struct PublishedValue {
   enum class Kind {
     kLogit,    ///< of a reranker, for query and passage
+    kSigmoid,  ///< of that logit
     kCosine,   ///< of the two vectors
     kLexical,  ///< BGE-M3's sparse score
     kColbert,  ///< BGE-M3's multi-vector score

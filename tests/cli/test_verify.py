@@ -1,4 +1,6 @@
 """tamis verify: published values beside our own."""
+import json
+
 import pytest
 
 from conftest import ROOT, fixture_model
@@ -30,3 +32,29 @@ def test_other_weights_do_not_and_that_is_an_error(tamis, fixture, name, kinds):
 def test_a_name_that_nobody_published_lists_those_that_are_known(tamis):
     done = tamis("verify", "-m", fixture_model("xlmr-ce"), status=66)
     assert "xlmr-ce" in done.err and "bge-reranker-v2-m3" in done.err and "bge-m3" in done.err
+
+
+def test_values_of_a_file_are_compared(tamis, tmp_path):
+    model = fixture_model("xlmr-ce")
+    case = json.loads((model / "golden.json").read_text())["cases"][0]
+    result = tamis("rerank", "-m", model, "--format", "jsonl", case["query"],
+                   case["passage"]).lines[0]["results"][0]
+    pair = [case["query"], case["passage"]]
+    file = tmp_path / "values.json"
+
+    def write(*entries):
+        file.write_text(json.dumps(entries))
+    good = {"model": "someone/xlmr-ce", "kind": "rerank_logit", "items": [[*pair, result["logit"]]]}
+    sigmoid = {"model": "xlmr-ce", "kind": "rerank_sigmoid", "items": [[*pair, result["score"]]]}
+    other = {"model": "xlmr-ce", "kind": "dense_sim", "items": {}}
+    write(good, other, sigmoid, {**good, "model": "other"})
+    rows = tamis("verify", "-m", model, "--values", file).text.splitlines()
+    assert [row.split()[0] for row in rows] == ["what", "logit", "sigmoid"]
+    write({**good, "items": [[*pair, result["logit"] + 1]]})
+    assert "!" in tamis("verify", "-m", model, "--values", file, status=65).text
+    write(other)
+    assert "xlmr-ce" in tamis("verify", "-m", model, "--values", file, status=66).err
+    write({**good, "items": [pair]})
+    assert "2 parts" in tamis("verify", "-m", model, "--values", file, status=65).err
+    file.write_text("{")
+    assert "values.json" in tamis("verify", "-m", model, "--values", file, status=65).err
