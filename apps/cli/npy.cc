@@ -1,5 +1,6 @@
 #include "npy.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -9,9 +10,12 @@
 #include "tamis/error.h"
 
 namespace tamis::cli {
+
 NpyWriter::NpyWriter(Output& output, bool half) : output_(output), half_(half) {
-  if (::lseek(output.descriptor(), 0, SEEK_CUR) < 0) {
-    throw UsageError("--format npy needs a file, for its header is written last",
+  // Not a pipe, nor what already holds something: the header belongs at the very beginning.
+  const int flags = ::fcntl(output.descriptor(), F_GETFL);
+  if (::lseek(output.descriptor(), 0, SEEK_CUR) != 0 || (flags & O_APPEND) != 0) {
+    throw UsageError("--format npy needs a file of its own, for its header is written last",
                      "give one with --output");
   }
   output.buffer() += io::npy_header(half_, 0, 0);

@@ -13,7 +13,8 @@ namespace tamis::cli {
 /// A matrix that is written a row at a time; its header comes last, when the rows are counted.
 class NpyWriter {
  public:
-  /// Rows of f32, or of f16 if `half`. Errors: UsageError (the output is no file: a pipe).
+  /// Rows of f32, or of f16 if `half`. Errors: UsageError (the output is a pipe, or is appended
+  /// to).
   NpyWriter(Output& output, bool half);
 
   /// All rows have as many numbers as the first.

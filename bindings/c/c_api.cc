@@ -102,8 +102,10 @@ tamis::LoadOptions load_options(const tamis_load_options* given) {
     out.pooling = tamis::Pooling::kMean;
   } else if (pooling == "last") {
     out.pooling = tamis::Pooling::kLast;
+  } else if (pooling == "splade") {
+    out.pooling = tamis::Pooling::kSplade;
   } else if (!pooling.empty()) {
-    refuse("pooling \"" + pooling + "\": expected cls, mean or last");
+    refuse("pooling \"" + pooling + "\": expected cls, mean, last or splade");
   }
   return out;
 }

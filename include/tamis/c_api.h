@@ -46,7 +46,7 @@ typedef struct tamis_load_options {
   const char* device;          /* "cpu", "cuda:0", "cpu,cpu"; NULL = "cpu" */
   const char* dtype;           /* "f32", "f16", "bf16", "int8"; NULL = as the directory says */
   const char* isa;             /* of the cpu; NULL = the best */
-  const char* pooling;         /* "cls", "mean", "last"; NULL = as the directory says */
+  const char* pooling;         /* "cls", "mean", "last", "splade"; NULL = as the directory says */
   const char* cache_directory; /* for packed weights; NULL = none */
   uint64_t memory_limit_bytes; /* on each device; 0 = none */
   uint64_t batch_tokens;       /* 0 = what suits the device */

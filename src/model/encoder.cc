@@ -158,11 +158,19 @@ Mat run_head(const ModelWeights& weights, const DeviceBatch& batch, const Output
   return {ws.results(), 1, at - ws.results()};
 }
 
+void report(const Probe& probe, std::string_view stage, ConstMat x, Workspace& ws) {
+  if (!probe) return;
+  std::vector<float> host(static_cast<size_t>(x.rows * x.cols));
+  ws.stream().download(host.data(), x.data, host.size() * sizeof(float));
+  ws.stream().synchronize(ws.timeout());
+  probe(stage, {host.data(), x.rows, x.cols});
+}
+
 /// SPLADE: the largest logit of each word over the tokens of a sequence, [sequences, vocab]. One
 /// sequence after the other and some rows at a time: all logits at once would be a vocabulary a
 /// token. What is positive of them, and its logarithm, is the caller's affair.
 void run_splade(const ModelWeights& weights, const PackedBatch& batch, Mat x, Workspace& ws,
-                std::span<float> out) {
+                std::span<float> out, const Probe& probe) {
   Ops& ops = ws.ops();
   const int64_t words = weights.lm_decoder.out_features;
   const Mat best(ws.results(), 1, words);
@@ -178,6 +186,7 @@ void run_splade(const ModelWeights& weights, const PackedBatch& batch, Mat x, Wo
       ops.max_rows(logits, t > begin, best);
     }
     const size_t row = static_cast<size_t>(words);
+    report(probe, "the head", best, ws);
     ws.stream().download(out.data() + s * row, best.data, row * sizeof(float));
   }
 }
@@ -199,14 +208,6 @@ void check_ids(const EmbeddingWeights& tables, const PackedBatch& batch) {
   }
 }
 
-void report(const Probe& probe, std::string_view stage, ConstMat x, Workspace& ws) {
-  if (!probe) return;
-  std::vector<float> host(static_cast<size_t>(x.rows * x.cols));
-  ws.stream().download(host.data(), x.data, host.size() * sizeof(float));
-  ws.stream().synchronize(ws.timeout());
-  probe(stage, {host.data(), x.rows, x.cols});
-}
-
 void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& ws,
              const Outputs& outputs, std::span<float> out, const Probe& probe) {
   const ModelSpec& spec = weights.spec();
@@ -221,7 +222,7 @@ void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& w
     if (probe) report(probe, fmt::format("layer {}", i), x, ws);
   }
   if (spec.pooling == Pooling::kSplade) {
-    run_splade(weights, batch, x, ws, out);
+    run_splade(weights, batch, x, ws, out, probe);
     return;
   }
   const Mat result = run_head(weights, on_device, outputs, x, ws);

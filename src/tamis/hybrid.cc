@@ -12,7 +12,7 @@ namespace tamis {
 namespace {
 
 /// Vectors of tokens are kept for a window of pairs: at 1,024 numbers a token this many characters
-/// come to some 100 MB.
+/// come to some 200 MB.
 constexpr size_t kWindowBytes = size_t{1} << 17;
 constexpr size_t kWindowPairs = 1024;
 
@@ -67,7 +67,11 @@ std::vector<HybridScore> Embedder::score(std::span<const TextPair> pairs,
   check_weights(options);
   EmbedOptions embed_options = options.embed;
   embed_options.dense = embed_options.sparse = embed_options.colbert = true;
-  embed_options.progress = {};
+  std::vector<HybridScore> out;
+  // Within a window as well, for this is how a caller cancels.
+  embed_options.progress = [&](size_t, size_t) {
+    if (options.embed.progress) options.embed.progress(out.size(), pairs.size());
+  };
   const auto embed_texts = [&](const Distinct& distinct, size_t max_length, RunStats& sum) {
     RunStats part;
     embed_options.max_length = max_length;
@@ -76,7 +80,6 @@ std::vector<HybridScore> Embedder::score(std::span<const TextPair> pairs,
     return out;
   };
   RunStats sum;
-  std::vector<HybridScore> out;
   while (out.size() < pairs.size()) {
     if (options.embed.progress) options.embed.progress(out.size(), pairs.size());
     Distinct queries, passages;

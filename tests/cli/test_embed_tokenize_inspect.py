@@ -1,6 +1,7 @@
 """tamis embed, tokenize, inspect."""
 import json
 import math
+import subprocess
 
 import pytest
 
@@ -124,6 +125,17 @@ def test_embed_writes_npy(tamis, tmp_path):
     assert half.dtype == numpy.float16 and half.shape == (2, 32)
     tamis("embed", "-m", M3, "--format", "npy", "-o", file, stdin="")
     assert numpy.load(file).shape[0] == 0
+
+
+def test_embed_appends_npy_to_nothing(tamis, tmp_path):
+    numpy = pytest.importorskip("numpy")
+    file = tmp_path / "rows.npy"
+    for mode, status in (("wb", 0), ("ab", 64)):
+        with file.open(mode) as out:
+            done = subprocess.run([tamis.path, "embed", "-m", M3, "--format", "npy", "a", "b"],
+                                  stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert numpy.load(file).shape == (2, 32)
 
 
 @pytest.mark.parametrize("options, word", [

@@ -143,7 +143,7 @@ def test_errors_have_code_and_text(lib, models, tmp_path):
     assert "_init" in failed_load(model, ctypes.byref(options))  # struct_size 0
     lib.tamis_load_options_init(ctypes.byref(options))
     options.pooling = b"max"
-    assert "cls, mean or last" in failed_load(model, ctypes.byref(options))
+    assert "cls, mean, last or splade" in failed_load(model, ctypes.byref(options))
     assert lib.tamis_reranker_load(None, None, None, None) == 1  # nobody wants the text
     good = load(lib, "reranker", models / "xlmr-ce")
     code = lib.tamis_reranker_to(good, b"cuda:7", ctypes.byref(error))

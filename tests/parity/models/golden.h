@@ -8,12 +8,15 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "io/file_map.h"
 #include "io/json.h"
+#include "tamis/device.h"
+#include "tamis/types.h"
 
 namespace tamis {
 
@@ -68,6 +71,23 @@ inline Golden read_golden(const std::filesystem::path& path,
 
 inline Golden read_golden(const std::filesystem::path& directory) {
   return read_golden(directory / "golden.json", directory);
+}
+
+/// The ref device, a simulated accelerator, and each instruction set that this machine has.
+inline std::vector<LoadOptions> every_device() {
+  std::vector<LoadOptions> out(2);
+  out[0].device = "ref";
+  out[1].device = "sim:0";
+  DevicesOptions with_sim;
+  with_sim.sims = {"memory=1GiB,gflops=100"};
+  out[1].devices = std::make_shared<Devices>(with_sim);
+  for (const std::string& isa : supported_isas()) {
+    LoadOptions cpu;
+    cpu.isa = isa;
+    cpu.threads = 2;
+    out.push_back(cpu);
+  }
+  return out;
 }
 
 /// The fixtures of one kind, sorted by name.

@@ -19,22 +19,6 @@ std::filesystem::path fixture(const std::string& name) {
   return kSource / "tests/fixtures/models" / name;
 }
 
-std::vector<LoadOptions> devices() {
-  std::vector<LoadOptions> out(2);
-  out[0].device = "ref";
-  out[1].device = "sim:0";
-  DevicesOptions with_sim;
-  with_sim.sims = {"memory=1GiB,gflops=100"};
-  out[1].devices = std::make_shared<Devices>(with_sim);
-  for (const std::string& isa : supported_isas()) {
-    LoadOptions cpu;
-    cpu.isa = isa;
-    cpu.threads = 2;
-    out.push_back(cpu);
-  }
-  return out;
-}
-
 /// The calls that FlagEmbedding's BGEM3FlagModel was given, of the model with these arguments.
 class M3 : public testing::Test {
  protected:
@@ -100,7 +84,7 @@ void expect_encoded(const Embeddings& got, const io::JsonValue& want, const std:
 TEST_F(M3, OnePassGivesAllThree) {
   const auto wanted = call(0, "encode", 1);
   const auto texts = strings(wanted.at("args").elements("args")[0]);
-  for (const LoadOptions& device : devices()) {
+  for (const LoadOptions& device : every_device()) {
     const Embedder embedder = Embedder::load(fixture("xlmr-m3"), device);
     EXPECT_TRUE(embedder.info().sparse);
     EXPECT_EQ(embedder.info().colbert_dimension, 32);
@@ -119,7 +103,7 @@ TEST_F(M3, OnePassGivesAllThree) {
 TEST_F(M3, CutVectorsOfMeanPoolingAreNotNormalised) {
   const auto wanted = call(1, "encode", 0);
   const auto texts = strings(wanted.at("args").elements("args")[0]);
-  for (LoadOptions device : devices()) {
+  for (LoadOptions device : every_device()) {
     device.pooling = Pooling::kMean;
     const Embedder embedder = Embedder::load(fixture("xlmr-m3"), device);
     EmbedOptions options;
@@ -181,7 +165,7 @@ TEST_F(M3, ScoresOfPairsAreFlagEmbeddings) {
       options.sparse_weight = w[1];
       options.colbert_weight = w[2];
     }
-    for (const LoadOptions& device : devices()) {
+    for (const LoadOptions& device : every_device()) {
       const Embedder embedder = Embedder::load(fixture("xlmr-m3"), device);
       const std::vector<HybridScore> got = embedder.score(pairs, options);
       ASSERT_EQ(got.size(), pairs.size());

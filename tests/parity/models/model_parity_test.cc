@@ -13,20 +13,6 @@ namespace {
 
 constexpr double kLogitTolerance = 1e-4;
 
-std::vector<LoadOptions> devices() {
-  std::vector<LoadOptions> out;
-  LoadOptions ref;
-  ref.device = "ref";
-  out.push_back(ref);
-  for (const std::string& isa : supported_isas()) {
-    LoadOptions cpu;
-    cpu.isa = isa;
-    cpu.threads = 2;
-    out.push_back(cpu);
-  }
-  return out;
-}
-
 /// Ids, types and truncation of every case, before any model runs.
 void expect_same_ids(const Golden& golden) {
   const Tokenizer tokenizer = Tokenizer::load(golden.directory);
@@ -48,7 +34,7 @@ TEST_P(CrossEncoder, IdsAreTheReferences) { expect_same_ids(read_golden(GetParam
 
 TEST_P(CrossEncoder, LogitsAreTheReferences) {
   const Golden golden = read_golden(GetParam());
-  for (const LoadOptions& device : devices()) {
+  for (const LoadOptions& device : every_device()) {
     const Reranker reranker = Reranker::load(golden.directory, device);
     for (const GoldenCase& c : golden.cases) {
       RerankOptions options;
@@ -75,7 +61,7 @@ TEST_P(BiEncoder, IdsAreTheReferences) { expect_same_ids(read_golden(GetParam())
 
 TEST_P(BiEncoder, EmbeddingsAreTheReferences) {
   const Golden golden = read_golden(GetParam());
-  for (const LoadOptions& device : devices()) {
+  for (const LoadOptions& device : every_device()) {
     const Embedder embedder = Embedder::load(golden.directory, device);
     for (const GoldenCase& c : golden.cases) {
       EmbedOptions options;

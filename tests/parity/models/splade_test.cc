@@ -21,18 +21,7 @@ std::filesystem::path directory_of(const std::string& model) {
 }
 
 std::vector<LoadOptions> devices() {
-  std::vector<LoadOptions> out(2);
-  out[0].device = "ref";
-  out[1].device = "sim:0";
-  DevicesOptions with_sim;
-  with_sim.sims = {"memory=1GiB,gflops=100"};
-  out[1].devices = std::make_shared<Devices>(with_sim);
-  for (const std::string& isa : supported_isas()) {
-    LoadOptions cpu;
-    cpu.isa = isa;
-    cpu.threads = 2;
-    out.push_back(cpu);
-  }
+  std::vector<LoadOptions> out = every_device();
   for (LoadOptions& options : out) options.pooling = Pooling::kSplade;
   return out;
 }
