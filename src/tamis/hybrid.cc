@@ -75,9 +75,9 @@ std::vector<HybridScore> Embedder::score(std::span<const TextPair> pairs,
   const auto embed_texts = [&](const Distinct& distinct, size_t max_length, RunStats& sum) {
     RunStats part;
     embed_options.max_length = max_length;
-    Embeddings out = embed(distinct.texts, embed_options, &part);
+    Embeddings embedded = embed(distinct.texts, embed_options, &part);
     sum += part;
-    return out;
+    return embedded;
   };
   RunStats sum;
   while (out.size() < pairs.size()) {
