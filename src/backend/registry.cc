@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/cuda/plugin.h"
 #include "backend/ref/ref_device.h"
 #include "backend/sim/sim_device.h"
 #include "base/fail.h"
@@ -12,9 +13,6 @@
 
 namespace tamis {
 namespace {
-
-constexpr std::string_view kNoCuda =
-    "this build has no CUDA plug-in: models run on cpu, or on a simulated device";
 
 /// A node's cores that this process may use.
 std::vector<int> node_cores(const HostProbe& host, const NumaNode& node) {
@@ -29,7 +27,9 @@ std::vector<int> node_cores(const HostProbe& host, const NumaNode& node) {
 }  // namespace
 
 DeviceSet::DeviceSet(const DeviceSetOptions& options)
-    : host_(options.host_root), nvml_library_(options.nvml_library) {
+    : host_(options.host_root), nvml_library_(options.nvml_library),
+      cuda_plugin_(options.cuda_plugin), cuda_options_(options.cuda_options) {
+  parse_cuda_options(cuda_options_);  // a wrong one is told at once
   int index = 0;
   for (const std::string& description : options.sims) {
     describe_sim({"sim", index++}, description);
@@ -81,7 +81,14 @@ std::shared_ptr<Device> DeviceSet::make(const DeviceName& name, const std::strin
     // A device of its own, so that nobody who lists the cpu finds it in use.
     return make_sim_device(name.text(), state, make_cpu_device({"cpu", {}, -1, isa}, host_));
   }
-  fail(ErrorCode::kUnimplemented, "no device \"{}\": {}", name.text(), kNoCuda);
+  try {
+    return open_cuda_plugin(cuda_plugin_)
+        .make_device(std::max(0, name.index), parse_cuda_options(cuda_options_));
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::kUnimplemented) throw;
+    fail(e.code(), "no device \"{}\": {}; models run on cpu, or on a simulated device",
+         name.text(), e.what());
+  }
 }
 
 std::shared_ptr<Device> DeviceSet::opened(const DeviceName& name) const {
@@ -149,24 +156,55 @@ void DeviceSet::add_sims(std::vector<KnownDevice>& out) const {
 }
 
 void DeviceSet::add_gpus(std::vector<KnownDevice>& out) const {
-  if (load_nvml() == nullptr) return;
   std::vector<GpuStatus> gpus;
-  try {
-    gpus = nvml_->gpus();
-  } catch (const Error& e) {
-    nvml_problem_ = e.what();
-    return;
+  if (load_nvml() != nullptr) {
+    try {
+      gpus = nvml_->gpus();
+    } catch (const Error& e) {
+      nvml_problem_ = e.what();
+    }
   }
   for (GpuStatus& gpu : gpus) {
     KnownDevice d;
     d.name = {"cuda", gpu.index};
     d.description = gpu.name;
-    d.usable = false;
-    d.problem = gpu.problem.empty() ? std::string(kNoCuda) : gpu.problem;
+    d.problem = gpu.problem.empty() ? cuda_problem() : gpu.problem;
+    d.usable = d.problem.empty();
     d.memory = {gpu.total_bytes, gpu.free_bytes};
     d.utilisation_percent = gpu.utilisation_percent;
     d.processes = std::move(gpu.processes);
+    d.opened = opened(d.name);
     out.push_back(std::move(d));
+  }
+  // What is open is known without NVML too.
+  for (const auto& [key, weak] : devices_) {
+    const auto device = weak.lock();
+    if (!device || key.first.kind != "cuda") continue;
+    if (static_cast<size_t>(key.first.index) < gpus.size()) continue;
+    KnownDevice d;
+    d.name = key.first;
+    d.opened = device;
+    try {
+      d.memory = device->memory();
+    } catch (const Error& e) {
+      d.usable = false;
+      d.problem = e.what();
+    }
+    out.push_back(std::move(d));
+  }
+}
+
+/// Why GPUs cannot be used, as far as that shows without touching one; "" if nothing speaks against
+/// it.
+std::string DeviceSet::cuda_problem() const {
+  try {
+    const int wanted = open_cuda_plugin(cuda_plugin_).cuda_version;
+    const int known = nvml_->cuda_version();
+    if (known == 0 || known / 1000 >= wanted / 1000) return {};
+    return fmt::format("the driver knows CUDA {}.{}, the CUDA plug-in needs {}.{}", known / 1000,
+                       known % 1000 / 10, wanted / 1000, wanted % 1000 / 10);
+  } catch (const Error& e) {
+    return e.what();
   }
 }
 

@@ -58,6 +58,9 @@ class Stream {
   virtual Ops& ops() = 0;
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
+  /// Calls `work`, which only calls ops of this stream. A device may keep what that queued, and
+  /// queue it again for the same key without calling `work`.
+  virtual void repeat(std::span<const int64_t> key, const std::function<void()>& work);
   virtual std::unique_ptr<Event> record() = 0;
   /// Work given to this stream from now on begins after `event`, which may be another stream's.
   virtual void wait(const Event& event) = 0;
@@ -98,6 +101,7 @@ struct ScratchShape {
   int64_t features = 0;  ///< inputs of the widest linear layer
   int64_t head_dim = 0;
   DType dtype = DType::kF32;  ///< of the linear layers
+  int64_t heads = 1;
 };
 
 /// Where a model's weights and activations are. Thread rule: every function may be called from any

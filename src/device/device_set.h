@@ -22,6 +22,8 @@ struct DeviceSetOptions {
   std::vector<std::string> sims;
   std::string nvml_library = "libnvidia-ml.so.1";
   std::filesystem::path host_root = "/";
+  std::string cuda_plugin;   ///< a path, or "" for the one beside us
+  std::string cuda_options;  ///< as parse_cuda_options takes them
 };
 
 /// A device that exists, opened or not.
@@ -61,9 +63,12 @@ class DeviceSet {
   void add_gpus(std::vector<KnownDevice>& out) const;
   std::shared_ptr<Device> opened(const DeviceName& name) const;
   const Nvml* load_nvml() const;
+  std::string cuda_problem() const;
 
   HostProbe host_;
   std::string nvml_library_;
+  std::string cuda_plugin_;
+  std::string cuda_options_;
   mutable std::mutex mutex_;
   mutable bool nvml_tried_ = false;
   mutable std::string nvml_problem_;

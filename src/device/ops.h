@@ -80,8 +80,13 @@ struct AttentionView {
   const int32_t* cu_keys = nullptr;
   int64_t sequences = 0;
   int64_t heads = 0;
-  /// q, k, v and the softmax may be rounded to bf16 where the device gains by it; sums stay f32.
-  bool allow_bf16 = false;
+  /// Of the layer's weights. q, k, v and the probabilities may be rounded to the same 16-bit type,
+  /// with int8 to bf16, where the device gains by it; sums stay f32.
+  DType dtype = DType::kF32;
+  /// The same as cu_queries and cu_keys in memory of the host, until the call returns: a backend
+  /// that queues its work sizes it by them.
+  const int32_t* host_queries = nullptr;
+  const int32_t* host_keys = nullptr;
 };
 
 /// Thread rule: calls on one Ops come from one thread at a time. Shapes are the caller's promise,

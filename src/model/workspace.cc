@@ -23,7 +23,7 @@ struct Layout {
     scratch = indices + round((6 * tokens + 2) * sizeof(int32_t));
     bytes = scratch + round(device.scratch_bytes(
                           {static_cast<int64_t>(tokens), static_cast<int64_t>(std::max(h, f)),
-                           c.hidden_size / c.num_attention_heads, dtype},
+                           c.hidden_size / c.num_attention_heads, dtype, c.num_attention_heads},
                           options));
   }
   static size_t round(size_t n) { return (n + 63) / 64 * 64; }

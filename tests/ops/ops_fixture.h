@@ -34,6 +34,10 @@ class GuardedMat {
   Mat view() { return {values_.data() + stride_, rows_, cols_, stride_}; }
   ConstMat view() const { return {values_.data() + stride_, rows_, cols_, stride_}; }
 
+  /// Everything, guards too; the matrix begins at offset().
+  std::vector<float>& values() { return values_; }
+  int64_t offset() const { return stride_; }
+
   GuardedMat& fill(std::mt19937& random, float scale = 1.0f) {
     std::normal_distribution<float> normal(0, scale);
     for (int64_t r = 0; r < rows_; ++r) {

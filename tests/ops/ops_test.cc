@@ -191,7 +191,7 @@ TEST_P(OpsTest, AttentionInBf16IsNearRef) {
                     cu.data(),
                     static_cast<int64_t>(size.lengths.size()),
                     size.heads,
-                    true};
+                    DType::kI8};
     cpu_.ops().attention(a, got.view());
     ref_.ops().attention(a, want.view());
     // Operands have 8 bits: a score of magnitude s moves by s / 256 at most, and so does its
@@ -210,7 +210,7 @@ TEST_P(OpsTest, AttentionInBf16OfOneQueryRowEqualsThatRowOfAll) {
                   cu.data(),
                   2,
                   3,
-                  true};
+                  DType::kI8};
   cpu_.ops().attention(a, all.view());
   cpu_.ops().gather_rows(q.view(), rows.data(), first.view());
   a.q = first.view();
@@ -227,7 +227,7 @@ TEST_P(OpsTest, AttentionInBf16KeepsNaN) {
   v.fill(random_);
   v.view().row(17)[5] = std::numeric_limits<float>::quiet_NaN();
   AttentionView a{
-      q.fill(random_).view(), k.fill(random_).view(), v.view(), cu.data(), cu.data(), 1, 1, true};
+      q.fill(random_).view(), k.fill(random_).view(), v.view(), cu.data(), cu.data(), 1, 1, DType::kI8};
   cpu_.ops().attention(a, out.view());
   for (int64_t r = 0; r < 40; ++r) {
     EXPECT_TRUE(std::isnan(out.view().row(r)[5])) << "row " << r;

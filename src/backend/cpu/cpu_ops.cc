@@ -46,7 +46,7 @@ void CpuOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeight
 
 void CpuOps::attention(const AttentionView& a, Mat out) {
   const int64_t head_dim = a.q.cols / a.heads;
-  const bool bf16 = a.allow_bf16 && table_.bf16 != nullptr;
+  const bool bf16 = a.dtype == DType::kI8 && table_.bf16 != nullptr;
   const auto scratch_floats = bf16 ? table_.attention_bf16_scratch : table_.attention_scratch;
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   pool_.parallel_for(static_cast<size_t>(a.sequences * a.heads), [&](size_t i, int thread) {

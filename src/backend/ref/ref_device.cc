@@ -6,20 +6,22 @@
 
 #include "backend/ref/ref_int8.h"
 #include "device/host_device.h"
+#include "device/plain_linear.h"
 
 namespace tamis {
 namespace {
 
-/// A packed layer: W [out][in] in its storage type (int8: as ref_int8.cc has it), then the bias as
-/// f32 [out].
-size_t bias_offset(int64_t in, int64_t out, DType dtype) {
-  const size_t bytes = dtype == DType::kI8 ? ref_int8_bytes(in, out)
-                                           : static_cast<size_t>(in * out) * size_of(dtype);
-  return (bytes + 63) / 64 * 64;
-}
+/// A layer is packed in the plain form; in int8, as ref_int8.cc has it with the bias behind.
+size_t int8_bias_offset(int64_t in, int64_t out) { return (ref_int8_bytes(in, out) + 63) / 64 * 64; }
 
 size_t packed_bytes(int64_t in, int64_t out, DType dtype) {
-  return bias_offset(in, out, dtype) + static_cast<size_t>(out) * sizeof(float);
+  if (dtype != DType::kI8) return plain_linear_bytes(in, out, dtype);
+  return int8_bias_offset(in, out) + static_cast<size_t>(out) * sizeof(float);
+}
+
+const float* packed_bias(const PackedLinear& w) {
+  if (w.dtype != DType::kI8) return plain_linear_bias(w);
+  return reinterpret_cast<const float*>(w.data + int8_bias_offset(w.in_features, w.out_features));
 }
 
 double activate(Activation activation, double x) {
@@ -52,29 +54,22 @@ void normalize(const std::vector<double>& v, const LayerNormWeights& w, float* y
 class RefOps : public Ops {
  public:
   void pack_linear(const LinearSource& source, DType dtype, std::byte* out) override {
+    if (dtype != DType::kI8) return pack_plain_linear(source, dtype, out);
     int64_t features = 0;
     const int64_t in = source.weights[0]->shape[1];
     for (const TensorView* w : source.weights) features += w->shape[0];
-    std::byte* to = out;
-    auto* bias = reinterpret_cast<float*>(out + bias_offset(in, features, dtype));
+    auto* bias = reinterpret_cast<float*>(out + int8_bias_offset(in, features));
     std::fill_n(bias, features, 0.0f);
     for (size_t i = 0; i < source.weights.size(); ++i) {
       const TensorView& w = *source.weights[i];
       if (w.dtype != DType::kI8) require_finite(w, dtype);
-      const auto n = static_cast<size_t>(element_count(w.shape));
-      if (dtype != DType::kI8) {
-        std::vector<float> values(n);
-        convert_to_f32(w.dtype, w.bytes.data(), values.data(), n);
-        convert_from_f32(dtype, values.data(), to, n);
-        to += n * size_of(dtype);
-      }
       if (const TensorView* b = source.biases[i]; b != nullptr) {
         require_finite(*b, DType::kF32);
         convert_to_f32(b->dtype, b->bytes.data(), bias, static_cast<size_t>(w.shape[0]));
       }
       bias += w.shape[0];
     }
-    if (dtype == DType::kI8) ref_int8_pack(source, out);
+    ref_int8_pack(source, out);
   }
 
   void set_scratch(std::span<std::byte>) override {}
@@ -94,8 +89,7 @@ class RefOps : public Ops {
 
   void linear(const PackedLinear& weights, ConstMat x, Activation activation, Mat y) override {
     const int64_t in = weights.in_features, out = weights.out_features;
-    const auto* bias =
-        reinterpret_cast<const float*>(weights.data + bias_offset(in, out, weights.dtype));
+    const float* bias = packed_bias(weights);
     if (weights.dtype == DType::kI8) {
       std::vector<double> sums(static_cast<size_t>(out));
       for (int64_t r = 0; r < x.rows; ++r) {
