@@ -29,7 +29,7 @@ struct CudaPlugin {
 inline constexpr const char* kCudaPluginSymbol = "tamis_cuda_plugin";
 using CudaPluginFunction = const CudaPlugin*();
 
-/// Version of Tamis, and a number that changes with the seam.
+/// Version of Tamis, and a hash of the headers whose classes cross between the two.
 extern const char* const kCudaPluginBuild;
 
 /// Opens the library: a path, or "" for the one that is installed or built beside this program or
