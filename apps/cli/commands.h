@@ -25,6 +25,7 @@ Command add_bench(CLI::App& root);
 Command add_quantize(CLI::App& root);
 Command add_devices(CLI::App& root);
 Command add_doctor(CLI::App& root);
+Command add_selftest(CLI::App& root);
 Command add_index(CLI::App& root);
 Command add_search(CLI::App& root);
 Command add_verify(CLI::App& root);

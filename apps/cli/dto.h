@@ -18,6 +18,7 @@
 #include "tamis/model.h"
 #include "tamis/quantize.h"
 #include "tamis/reranker.h"
+#include "tamis/selftest.h"
 #include "tamis/tokenizer.h"
 
 namespace tamis::cli {
@@ -98,6 +99,7 @@ void write_description(std::string& out, const ModelDescription& model, std::str
 
 /// {"devices":[{"name","kind","total_bytes","free_bytes",...}, ...]}; what is not known is null.
 void write_devices(std::string& out, std::span<const DeviceStatus> devices, JsonLayout layout);
+void write_selftest(std::string& out, const SelftestReport& report, JsonLayout layout);
 
 /// {"findings":[{"id","severity","title","what","fix"}, ...], ...}
 void write_report(std::string& out, const DoctorReport& report, JsonLayout layout);

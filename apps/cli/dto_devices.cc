@@ -1,4 +1,4 @@
-// The JSON of `tamis devices` and `tamis doctor`.
+// The JSON of `tamis devices`, `tamis doctor` and `tamis selftest`.
 
 #include <algorithm>
 #include <cmath>
@@ -102,6 +102,32 @@ void write_report(std::string& out, const DoctorReport& report, JsonLayout layou
   }
   json.end_array().key("placement").begin_array();
   for (const Placement& placement : report.placement) write_placement(json, placement);
+  json.end_array().end_object();
+}
+
+void write_selftest(std::string& out, const SelftestReport& report, JsonLayout layout) {
+  JsonWriter json = writer(out, layout);
+  json.begin_object().key("version").string(version());
+  json.key("device").string(report.device).key("description").string(report.description);
+  json.key("passed").boolean(report.passed()).key("advice").string(report.advice);
+  json.key("checks").begin_array();
+  for (const SelftestCheck& check : report.checks) {
+    json.begin_object().key("name").string(check.name).key("passed").boolean(check.passed);
+    json.key("error");
+    if (std::isfinite(check.error)) {
+      json.number(check.error);
+    } else {
+      json.null();
+    }
+    json.key("tolerance").number(check.tolerance);
+    json.key("problem").string(check.problem).end_object();
+  }
+  json.end_array().key("timings").begin_array();
+  for (const SelftestTiming& timing : report.timings) {
+    json.begin_object().key("name").string(timing.name);
+    json.key("milliseconds").number(timing.milliseconds);
+    json.key("gflops").number(timing.gflops).end_object();
+  }
   json.end_array().end_object();
 }
 

@@ -87,6 +87,16 @@ void add_sim_option(CLI::App& app, PlaceOptions& options) {
       ->group(kGroup);
 }
 
+void add_cuda_options(CLI::App& app, PlaceOptions& options) {
+  app.add_option("--cuda", options.cuda, "how GPUs are used: graphs=on, attention=plain")
+      ->type_name("LIST")
+      ->group(kGroup);
+  app.add_option("--cuda-plugin", options.cuda_plugin,
+                 "libtamis_cuda.so (default: the one beside this program)")
+      ->type_name("FILE")
+      ->group(kGroup);
+}
+
 void add_place_options(CLI::App& app, PlaceOptions& options) {
   options.device_given =
       app.add_option("--device", options.device,
@@ -107,6 +117,7 @@ void add_place_options(CLI::App& app, PlaceOptions& options) {
       ->group(kGroup);
   add_work_options(app, options);
   add_sim_option(app, options);
+  add_cuda_options(app, options);
 }
 
 void add_work_options(CLI::App& app, PlaceOptions& options) {
@@ -129,8 +140,10 @@ void add_run_options(CLI::App& app, PlaceOptions& options) {
       ->group(kGroup);
 }
 
-std::shared_ptr<Devices> make_devices(const PlaceOptions& options) {
+DevicesOptions devices_options(const PlaceOptions& options) {
   DevicesOptions out;
+  out.cuda_options = plain(options.cuda);
+  out.cuda_plugin = plain(options.cuda_plugin);
   for (const std::string& typed : options.sims) {
     const std::string text = plain(typed);
     if (text.starts_with('@')) {
@@ -139,7 +152,11 @@ std::shared_ptr<Devices> make_devices(const PlaceOptions& options) {
       out.sims.push_back(text);
     }
   }
-  return std::make_shared<Devices>(out);
+  return out;
+}
+
+std::shared_ptr<Devices> make_devices(const PlaceOptions& options) {
+  return std::make_shared<Devices>(devices_options(options));
 }
 
 LoadOptions load_options(const PlaceOptions& options, const Notices& notices) {

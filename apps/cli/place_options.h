@@ -26,14 +26,18 @@ struct PlaceOptions {
   std::string isa;
   std::string cache;              ///< as it was typed; empty: $TAMIS_CACHE
   std::vector<std::string> sims;  ///< as they were typed
+  std::string cuda;               ///< as DevicesOptions::cuda_options takes it
+  std::string cuda_plugin;        ///< as it was typed; empty: the one that is installed
   bool warmup = false;
   size_t timeout_s = 120;
   CLI::Option* device_given = nullptr;
 };
 
+/// --cuda, --cuda-plugin.
+void add_cuda_options(CLI::App& app, PlaceOptions& options);
 /// --sim.
 void add_sim_option(CLI::App& app, PlaceOptions& options);
-/// --device, --dtype, --memory-limit, --cache, --threads, --isa, --sim.
+/// --device, --dtype, --memory-limit, --cache, --threads, --isa, --sim, --cuda.
 void add_place_options(CLI::App& app, PlaceOptions& options);
 /// --threads, --isa: of commands that work on the cpu.
 void add_work_options(CLI::App& app, PlaceOptions& options);
@@ -43,6 +47,7 @@ void add_run_options(CLI::App& app, PlaceOptions& options);
 /// The devices of this process; the i-th description is that of sim:i.
 /// Errors: invalid_argument (a description), not_found, unavailable (a file of descriptions).
 std::shared_ptr<Devices> make_devices(const PlaceOptions& options);
+DevicesOptions devices_options(const PlaceOptions& options);
 
 /// Everything but what is said about the model itself. "auto" tells its choice as a notice.
 LoadOptions load_options(const PlaceOptions& options, const Notices& notices);

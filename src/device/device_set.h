@@ -22,8 +22,8 @@ struct DeviceSetOptions {
   std::vector<std::string> sims;
   std::string nvml_library = "libnvidia-ml.so.1";
   std::filesystem::path host_root = "/";
-  std::string cuda_plugin;   ///< a path, or "" for the one beside us
-  std::string cuda_options;  ///< as parse_cuda_options takes them
+  std::string cuda_plugin = {};   ///< a path, or "" for the one beside us
+  std::string cuda_options = {};  ///< as parse_cuda_options takes them
 };
 
 /// A device that exists, opened or not.

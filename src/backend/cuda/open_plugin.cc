@@ -12,8 +12,9 @@ namespace {
 
 constexpr const char* kLibrary = "libtamis_cuda.so";
 
-/// Beside the program or library that this code is in, where a build leaves it, and in lib/ as it is
-/// installed; then wherever the dynamic linker looks.
+/// Beside the program or library that this code is in, where a build leaves it; in lib/ as it is
+/// installed; above it, where both are for a Python package; then wherever the dynamic linker
+/// looks.
 std::vector<std::string> places() {
   std::vector<std::string> out;
   Dl_info here{};
@@ -22,7 +23,8 @@ std::vector<std::string> places() {
     const auto self = std::filesystem::canonical(here.dli_fname, error);
     if (!error) {
       const auto folder = self.parent_path();
-      for (const auto& place : {folder, folder.parent_path() / "lib"}) {
+      const auto above = folder.parent_path().parent_path();
+      for (const auto& place : {folder, folder.parent_path() / "lib", above, above.parent_path()}) {
         if (std::filesystem::exists(place / kLibrary, error)) out.push_back(place / kLibrary);
       }
     }

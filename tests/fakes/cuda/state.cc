@@ -45,7 +45,8 @@ size_t parse_bytes(const std::string& text) {
 void read_environment(FakeCuda& f) {
   int devices = 1, capability = 80;
   size_t memory = size_t{1} << 30;
-  std::string rest = std::getenv("TAMIS_FAKE_CUDA") != nullptr ? std::getenv("TAMIS_FAKE_CUDA") : "";
+  std::string rest =
+      std::getenv("TAMIS_FAKE_CUDA") != nullptr ? std::getenv("TAMIS_FAKE_CUDA") : "";
   while (!rest.empty()) {
     const std::string part = rest.substr(0, rest.find(','));
     rest.erase(0, part.size() + 1);
@@ -204,7 +205,8 @@ std::byte* allocate(Card& card, size_t bytes) {
   if (data == nullptr) return nullptr;
   card.used += rounded;
   card.allocations[data] = bytes;
-  fill(card, data, 0xFF, bytes);
+  fill(card, data, state().compute ? 0xFF : 0,
+       bytes);  // 0: results that nobody computes are finite
   fill(card, data + bytes, kGuard, kGuardBytes);
   return data;
 }
