@@ -154,8 +154,9 @@ def test_devices_that_are_not_here(tamis, tiny):
     assert "NUMA nodes here: cpu:0" in tamis("rerank", "-m", tiny, "--device", "cpu:99", "q", "p",
                                              status=64).err
     for device in ("cuda:0", "cuda", "0", "cpu,cuda:1"):
-        done = tamis("rerank", "-m", tiny, "--device", device, "q", "p", status=69)
-        assert "no CUDA plug-in" in done.err and done.out == b""
+        done = tamis("rerank", "-m", tiny, "--device", device, "--cuda-plugin", "none", "q", "p",
+                     status=69)
+        assert "CUDA plug-in cannot be opened: none" in done.err and done.out == b""
 
 
 @pytest.mark.parametrize("more, words", [
@@ -315,12 +316,21 @@ def gpus(tamis):
 
 
 def test_gpus_are_listed_with_the_reason_why_not(tamis, gpus):
-    devices = {d["name"]: d for d in tamis("devices", "--format", "json", env=gpus).json["devices"]}
-    card = devices["cuda:1"]
-    assert card["usable"] is False and "no CUDA plug-in" in card["problem"]
+    no_plugin = ["--cuda-plugin", "none"]
+    listed = tamis("devices", "--format", "json", *no_plugin, env=gpus).json["devices"]
+    card = {d["name"]: d for d in listed}["cuda:1"]
+    assert card["usable"] is False and "plug-in cannot be opened" in card["problem"]
     assert card["total_bytes"] == 80 * 10**9 and card["free_bytes"] == 50 * 10**9
     assert card["utilisation_percent"] == 97
     assert card["processes"][0]["bytes"] == 29 * 10**9
-    text = tamis("devices", env=gpus).text
-    assert "not usable: this build has no CUDA plug-in" in text and "29.0 GB" in text
-    assert "cuda:0 is not usable" in tamis("inspect", "--device", "auto", env=gpus).err
+    text = tamis("devices", *no_plugin, env=gpus).text
+    assert "not usable: the CUDA plug-in cannot be opened" in text and "29.0 GB" in text
+    assert "cuda:0 is not usable" in tamis("inspect", "--device", "auto", *no_plugin, env=gpus).err
+
+
+def test_a_driver_that_is_too_old_is_a_reason_too(tamis, gpus):
+    fakes = tamis.path.parent / "tests" / "fakes" / "cuda" / "libtamis_cuda.so"
+    if not fakes.exists():
+        pytest.skip("there is no nvcc: the CUDA plug-in was not built")
+    text = tamis("devices", "--cuda-plugin", fakes, env=gpus).text
+    assert "the driver knows CUDA 12.4, the CUDA plug-in needs" in text

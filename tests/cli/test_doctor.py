@@ -84,10 +84,11 @@ def test_settings_of_the_environment(tamis):
 
 
 def test_gpus(tamis, tiny, gpus):  # noqa: F811
-    found, _ = examined(tamis, env=gpus)
+    gpus_only = ["--cuda-plugin", "none"]
+    found, _ = examined(tamis, *gpus_only, env=gpus)
     assert "driver 550.54.15, CUDA up to 12.4" in found["gpu.driver"]["what"]
-    assert "no CUDA plug-in" in found["gpu.unusable"]["what"]
-    found, _ = examined(tamis, tiny, "--device", "cuda:0", env=gpus)
+    assert "CUDA plug-in cannot be opened" in found["gpu.unusable"]["what"]
+    found, _ = examined(tamis, tiny, "--device", "cuda:0", *gpus_only, env=gpus)
     assert found["gpu.unusable"]["severity"] == "problem"
     found, _ = examined(tamis, "--device", "cuda:1", env={**gpus, "CUDA_VISIBLE_DEVICES": "1"})
     assert "GPU-b0000000" in found["device.hidden"]["what"]

@@ -45,10 +45,10 @@ class CudaScores : public testing::TestWithParam<Place> {
 };
 
 TEST_P(CudaScores, AreTheCpus) {
-  const Work work(24);
+  const Work work(10);
   const auto want = logits(Reranker::load(small_model()), work);
   LoadOptions options = on_cards(GetParam().devices, GetParam().cuda);
-  options.batch_tokens = 200;
+  options.batch_tokens = 120;
   const Reranker reranker = Reranker::load(small_model(), options);
   expect_same(logits(reranker, work), want);
   expect_same(logits(reranker, work), want);
@@ -167,7 +167,7 @@ TEST(CudaMemory, IsThePlanByteForByte) {
     size_t allocated = 0;
     for (const auto& [data, bytes] : machine.fake().cards[0]->allocations) allocated += bytes;
     EXPECT_EQ(allocated, plan.weight_bytes + plan.workspace_bytes);
-    logits(reranker, Work(30));
+    logits(reranker, Work(10));
     EXPECT_EQ(options.devices->status("cuda:0").peak_bytes, plan.weight_bytes + plan.workspace_bytes);
   }
 }
@@ -180,7 +180,7 @@ TEST(CudaMemory, ThatDoesNotFitIsRefusedWithBothNumbers) {
 }
 
 TEST(CudaMemory, ThatRunsOutAtAnyAllocationOfALoadFailsCleanlyOrNotAtAll) {
-  const Work work(8);
+  const Work work(2);
   const auto want = logits(Reranker::load(small_model()), work);
   int failed = 0, passed = 0;
   for (int n = 1; passed == 0; ++n) {
@@ -204,13 +204,13 @@ TEST(CudaMemory, ThatRunsOutDuringARequestHalvesTheBatchAndSucceeds) {
   const FakeMachine machine(1, kCardBytes);
   LoadOptions options = on_cards("cuda:0");
   Reranker reranker = Reranker::load(small_model(), options);
-  const Work work(60);
+  const Work work(20);
   const auto want = logits(reranker, work);
   for (int n = 1; n <= 3; ++n) {
     reranker.place().trim();
     machine.fake().fail_allocation = n;
     RerankOptions batches;
-    batches.batch_tokens = 300;
+    batches.batch_tokens = 200;
     expect_same(logits(reranker, work, batches), want);
     machine.fake().fail_allocation = 0;
   }
@@ -274,7 +274,7 @@ TEST(CudaMove, ThereAndBackLeavesNothingBehind) {
 
 TEST(CudaMove, UnderLoadLosesNothing) {
   const FakeMachine machine(2, kCardBytes);
-  const Work work(4);
+  const Work work(2);
   Reranker reranker = Reranker::load(small_model(), on_cards("cpu"));
   const auto want = logits(reranker, work);
   std::atomic<bool> stop{false};
@@ -300,6 +300,22 @@ TEST(CudaMove, UnderLoadLosesNothing) {
   stop = true;
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
+}
+
+TEST(CudaCards, OfDifferentSizeAndSpeedShareACall) {
+  const FakeMachine machine(4, kCardBytes);
+  for (const auto& card : machine.fake().cards) {
+    card->memory = kCardBytes << card->index;
+    card->slow = 1 + 3 * static_cast<unsigned>(card->index);
+  }
+  LoadOptions options = on_cards("cuda:0,cuda:1,cuda:2,cuda:3");
+  options.batch_tokens = 64;
+  const Reranker reranker = Reranker::load(small_model(), options);
+  const Work work(30);
+  const auto want = logits(Reranker::load(small_model()), work);
+  for (int i = 0; i < 3; ++i) expect_same(logits(reranker, work), want);
+  for (const auto& card : machine.fake().cards) EXPECT_GT(card->done, 100) << card->index;
+  EXPECT_EQ(options.devices->status("cuda:3").total_bytes, kCardBytes * 8);
 }
 
 TEST(CudaFailure, OfACardRetiresItAndItsWorkRunsElsewhere) {

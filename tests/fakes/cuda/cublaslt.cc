@@ -342,11 +342,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                               !owns(*card, workspace, workspace_bytes)))) {
     return refuse("Matmul: an operand is outside of the card's memory");
   }
-  const cudaError_t error = enqueue(stream, {"product",
-                                             [w] {
-                                               if (state().compute) multiply(w);
-                                             },
-                                             nullptr});
+  const cudaError_t error =
+      enqueue(stream, state().compute ? Command{"product", [w] { multiply(w); }, nullptr}
+                                      : Command());
   return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 

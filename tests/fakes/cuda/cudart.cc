@@ -68,6 +68,7 @@ bool allocation_fails() {
 
 /// Some commands of the card, perhaps none: time passes between two questions.
 void pass_time(Card& card) {
+  if (state().random() % card.slow != 0) return;
   for (auto n = state().random() % 4; n > 0; --n) step(card);
 }
 
@@ -108,7 +109,7 @@ Command launch_command(const std::string& name, const Twin& twin, dim3 grid, dim
   return {name,
           [name, twin, grid, block, copy = std::move(copy)] {
             ++state().launches[name];
-            if (state().compute) twin.run(copy.data(), grid, block);
+            twin.run(copy.data(), grid, block);
           },
           nullptr};
 }
@@ -393,6 +394,7 @@ cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void**
       shared_bytes > 48 * 1024) {
     return call.wrong(name + " with an impossible grid or block", cudaErrorInvalidConfiguration);
   }
+  if (!state().compute) return remember(enqueue(stream, {}));
   return remember(enqueue(stream, launch_command(name, twin->second, grid, block, arguments)));
 }
 

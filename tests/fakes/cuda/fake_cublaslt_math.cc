@@ -81,11 +81,18 @@ void store(cudaDataType_t type, void* p, size_t index, float f) {
 void pack(const LtMatrix& matrix, const void* p, size_t offset, bool across, bool tf32,
           size_t first, size_t count, size_t width, size_t k, float* packed) {
   std::fill(packed, packed + k * width, 0.0F);
-  for (size_t line = 0; line < count; ++line) {
+  const auto take = [&](size_t line, size_t i, size_t at) {
+    const float f = load(matrix.type, p, offset + at);
+    packed[i * width + line] = tf32 ? to_tf32(f) : f;
+  };
+  // In the order of the memory.
+  if (across) {
     for (size_t i = 0; i < k; ++i) {
-      const size_t at = across ? first + line + i * matrix.ld : (first + line) * matrix.ld + i;
-      const float f = load(matrix.type, p, offset + at);
-      packed[i * width + line] = tf32 ? to_tf32(f) : f;
+      for (size_t line = 0; line < count; ++line) take(line, i, first + line + i * matrix.ld);
+    }
+  } else {
+    for (size_t line = 0; line < count; ++line) {
+      for (size_t i = 0; i < k; ++i) take(line, i, (first + line) * matrix.ld + i);
     }
   }
 }

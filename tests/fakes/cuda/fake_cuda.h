@@ -30,7 +30,7 @@ struct Mark {
 /// Runs once, or, in a graph, as often as that is launched.
 struct Command {
   std::string what;
-  std::function<void()> run;
+  std::function<void()> run;    ///< none: checked when it was queued, and no more
   std::shared_ptr<Mark> after;  ///< begins when this is done; null = at once
 };
 
@@ -53,6 +53,8 @@ struct Card {
   std::string name = "Fake GPU";
   size_t memory = size_t{1} << 30;
   int capability = 80;
+  unsigned slow = 1;  ///< of so many questions, one finds that time has passed
+  long done = 0;      ///< commands
   std::byte* region = nullptr;
   size_t region_bytes = 0;
   size_t used = 0;
@@ -75,7 +77,7 @@ struct FakeCuda {
   cudaError_t driver = cudaSuccess;  ///< what cudaGetDeviceCount fails with
   std::mt19937 random{1};
   bool last_warp_first = false;
-  bool compute = true;  ///< off: kernels and products take no time, and leave their output as it was
+  bool compute = true;  ///< off: kernels and products take no time and change nothing
   bool protect = true;  ///< memory of a card cannot be touched by the host
 
   // Faults: the n-th from now on, counted from 1; 0 = none.

@@ -77,8 +77,8 @@ struct FakeLive {
 /// What a test may set and read. Any thread may call; virtual, so that dlsym of fake_cuda is
 /// enough.
 struct FakeCuda {
-  /// A new machine: everything that lived is gone, counters, faults and complaints too. Kernels and
-  /// twins stay. No other thread may be inside the library.
+  /// A new machine: everything that lived is gone, counters, faults and complaints too. Kernels,
+  /// twins and what cublasLt created stay. No other thread may be inside the library.
   virtual void set_up(const FakeSetup& setup) = 0;
   virtual FakeSetup setup() const = 0;
   virtual void set_seed(uint64_t seed) = 0;
@@ -99,6 +99,7 @@ struct FakeCuda {
   virtual FakeCounts counts() const = 0;
   virtual void reset_counters() = 0;
   virtual FakeLive live() const = 0;
+  /// What was refused and why, what ran wrongly, and heuristics without a result.
   virtual std::vector<std::string> complaints() const = 0;
   virtual void clear_complaints() = 0;
 

@@ -187,9 +187,12 @@ cudaError_t Call::refuse(cudaError_t error, const std::string& why) {
 
 Device* Call::device() {
   const auto index = static_cast<size_t>(current_device);
+  if (state.setup.driver_version < CUDART_VERSION) {
+    done(cudaErrorInsufficientDriver);
+    return nullptr;
+  }
   if (state.devices.empty()) {
-    done(state.setup.driver_version < CUDART_VERSION ? cudaErrorInsufficientDriver
-                                                     : cudaErrorNoDevice);
+    done(cudaErrorNoDevice);
     return nullptr;
   }
   if (index >= state.devices.size()) {

@@ -71,6 +71,9 @@ void check_devices() {
   CHECK(cudaGetDeviceCount(&n) == cudaErrorNoDevice && n == 0);
   void* p = nullptr;
   CHECK(cudaMalloc(&p, 4) == cudaErrorNoDevice);
+  fake_cuda()->set_up({.driver_version = 12000});
+  CHECK(cudaGetDeviceCount(&n) == cudaErrorInsufficientDriver && n == 0);
+  CHECK(cudaMalloc(&p, 4) == cudaErrorInsufficientDriver);
 }
 
 void check_memory() {

@@ -221,7 +221,7 @@ void check_lt_refusals() {
   OK(p.heuristic(0, 256));
   REFUSED(CUBLAS_STATUS_INVALID_VALUE, p.run(nullptr, p.a + 16));
   OK(p.heuristic(0, 16));
-  OK(p.run(nullptr, p.a + 16));  // which reads 16 bytes too far
+  OK(p.run(nullptr, p.a + 32));  // which reads 16 bytes too far
   REFUSED(cudaErrorIllegalAddress, cudaDeviceSynchronize());
   CHECK(p.run(nullptr) == CUBLAS_STATUS_EXECUTION_FAILED);
   fake_cuda()->heal(0);

@@ -186,7 +186,7 @@ class Fake {
   FakeNvml* state_ = nullptr;
 };
 
-DeviceSetOptions with_gpus() { return {{}, FAKE_NVML, "/"}; }
+DeviceSetOptions with_gpus() { return {{}, FAKE_NVML, "/", "none"}; }
 struct Names {
   std::vector<DeviceName> usable;
   Findings findings;
@@ -245,7 +245,7 @@ TEST(DoctorDevices, DriverAndCards) {
   EXPECT_SAYS(found.findings, "gpu.driver", Severity::kOk, "driver 550.54.15, CUDA up to 12.4");
   EXPECT_SAYS(found.findings, "gpu.driver", Severity::kOk,
               "cuda:1 NVIDIA Fake 1, 50.0 GB free of 80.0 GB");
-  EXPECT_SAYS(found.findings, "gpu.unusable", Severity::kInfo, "no CUDA plug-in");
+  EXPECT_SAYS(found.findings, "gpu.unusable", Severity::kInfo, "CUDA plug-in cannot be opened");
   EXPECT_EQ(find(found.findings, "gpu.visible"), nullptr);
 }
 

@@ -65,6 +65,7 @@ inline LoadOptions on(const std::string& device, std::vector<std::string> sims =
   options.device = device;
   DevicesOptions devices;
   devices.sims = std::move(sims);
+  devices.cuda_plugin = "none";  // tests/cuda has GPUs
   options.devices = std::make_shared<Devices>(devices);
   return options;
 }
