@@ -57,8 +57,9 @@ struct DevicesOptions {
   std::string nvml_library = "libnvidia-ml.so.1";
   /// Where /proc and /sys are; tests give a tree of their own.
   std::filesystem::path host_root = "/";
-  /// The CUDA plug-in, a path; "" = libtamis_cuda.so beside this program or library, in its lib/, or
-  /// where the dynamic linker finds it. Opened when a GPU is named, or to say whether one could be.
+  /// The CUDA plug-in, a path; "" = libtamis_cuda.so beside this program or library, in its lib/,
+  /// or where the dynamic linker finds it. Opened when a GPU is named, or to say whether one could
+  /// be.
   std::string cuda_plugin = {};
   /// How GPUs are used: graphs=on|off, attention=fused|plain, with commas between. docs/gpu.md
   std::string cuda_options = {};

@@ -27,8 +27,10 @@ std::vector<int> node_cores(const HostProbe& host, const NumaNode& node) {
 }  // namespace
 
 DeviceSet::DeviceSet(const DeviceSetOptions& options)
-    : host_(options.host_root), nvml_library_(options.nvml_library),
-      cuda_plugin_(options.cuda_plugin), cuda_options_(options.cuda_options) {
+    : host_(options.host_root),
+      nvml_library_(options.nvml_library),
+      cuda_plugin_(options.cuda_plugin),
+      cuda_options_(options.cuda_options) {
   parse_cuda_options(cuda_options_);  // a wrong one is told at once
   int index = 0;
   for (const std::string& description : options.sims) {
@@ -86,8 +88,8 @@ std::shared_ptr<Device> DeviceSet::make(const DeviceName& name, const std::strin
         .make_device(std::max(0, name.index), parse_cuda_options(cuda_options_));
   } catch (const Error& e) {
     if (e.code() != ErrorCode::kUnimplemented) throw;
-    fail(e.code(), "no device \"{}\": {}; models run on cpu, or on a simulated device",
-         name.text(), e.what());
+    fail(e.code(), "no device \"{}\": {}; models run on cpu, or on a simulated device", name.text(),
+         e.what());
   }
 }
 

@@ -15,10 +15,10 @@ namespace {
 /// of each sequence, or (mean pooling) all.
 struct DeviceBatch {
   BatchView view;
-  const int32_t* rows = nullptr;      ///< [sequences]: those that pooling picks; null = all (mean)
-  bool all_rows = false;              ///< the head reads every row
-  const int32_t* one_each = nullptr;  ///< [sequences + 1]: 0, 1, 2, ...
-  const int32_t* host_keys = nullptr;      ///< view.cu_seqlens on the host
+  const int32_t* rows = nullptr;       ///< [sequences]: those that pooling picks; null = all (mean)
+  bool all_rows = false;               ///< the head reads every row
+  const int32_t* one_each = nullptr;   ///< [sequences + 1]: 0, 1, 2, ...
+  const int32_t* host_keys = nullptr;  ///< view.cu_seqlens on the host
   const int32_t* host_one_each = nullptr;  ///< one_each on the host
 };
 
@@ -173,8 +173,8 @@ void run_head(const ModelWeights& weights, const DeviceBatch& batch, const Outpu
   }
 }
 
-/// Batches up to here are repeated as a whole where the device can: it is the launches that take the
-/// time of small ones. Chosen by that reckoning, not measured.
+/// Batches up to here are repeated as a whole where the device can: it is the launches that take
+/// the time of small ones. Chosen by that reckoning, not measured.
 constexpr int64_t kMostRepeatedTokens = 512;
 
 /// All that what is queued for a batch depends on, beside the weights of this workspace's model.

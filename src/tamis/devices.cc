@@ -66,9 +66,9 @@ DeviceWatch::~DeviceWatch() {
 }
 
 Devices::Devices(const DevicesOptions& options)
-    : impl_(std::make_shared<DeviceSet>(
-          DeviceSetOptions{options.sims, options.nvml_library, options.host_root,
-                           options.cuda_plugin, options.cuda_options})) {}
+    : impl_(std::make_shared<DeviceSet>(DeviceSetOptions{options.sims, options.nvml_library,
+                                                         options.host_root, options.cuda_plugin,
+                                                         options.cuda_options})) {}
 Devices::~Devices() = default;
 
 std::vector<DeviceStatus> Devices::status() const {

@@ -55,12 +55,15 @@ TEST_P(CudaScores, AreTheCpus) {
   for (const tamis::Placement& p : reranker.placement()) EXPECT_TRUE(p.on_device) << p.device;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Places, CudaScores,
-    testing::Values(Place{"cuda:0", 1, false, ""}, Place{"cuda:0", 2, true, ""},
-                    Place{"cuda:1", 3, false, "attention=plain"}, Place{"cuda:0", 4, false, "graphs=on"},
-                    Place{"cuda:0,cuda:1", 5, true, "graphs=on"}, Place{"cuda:0,cuda:1", 6, false, ""},
-                    Place{"cuda:0,cpu", 7, false, ""}, Place{"cuda:0,cuda:0", 8, false, ""}));
+INSTANTIATE_TEST_SUITE_P(Places, CudaScores,
+                         testing::Values(Place{"cuda:0", 1, false, ""},
+                                         Place{"cuda:0", 2, true, ""},
+                                         Place{"cuda:1", 3, false, "attention=plain"},
+                                         Place{"cuda:0", 4, false, "graphs=on"},
+                                         Place{"cuda:0,cuda:1", 5, true, "graphs=on"},
+                                         Place{"cuda:0,cuda:1", 6, false, ""},
+                                         Place{"cuda:0,cpu", 7, false, ""},
+                                         Place{"cuda:0,cuda:0", 8, false, ""}));
 
 TEST(CudaScoresOfEveryModel, AreTheCpus) {
   const FakeMachine machine(1, kCardBytes);
@@ -73,7 +76,8 @@ TEST(CudaScoresOfEveryModel, AreTheCpus) {
 }
 
 /// All numbers of an embedder's outputs, one after the other.
-std::vector<float> all_numbers(const Embedder& embedder, const Work& work, bool dense, bool tokens) {
+std::vector<float> all_numbers(const Embedder& embedder, const Work& work, bool dense,
+                               bool tokens) {
   EmbedOptions options;
   options.dense = dense;
   options.sparse = tokens || !dense;
@@ -94,13 +98,15 @@ TEST(CudaEmbeddings, OfEveryKindAreTheCpus) {
     const char* name;
     bool dense, tokens;
   };
-  for (const Kind& k : {Kind{"xlmr-m3", true, true}, {"xlmr-bi-mlm", false, false},
-                        {"bert-bi-cls", true, false}}) {
+  for (const Kind& k :
+       {Kind{"xlmr-m3", true, true}, {"xlmr-bi-mlm", false, false}, {"bert-bi-cls", true, false}}) {
     LoadOptions here, there = on_cards("cuda:0");
     if (!k.dense) here.pooling = there.pooling = Pooling::kSplade;
-    const auto want = all_numbers(Embedder::load(small_model(k.name), here), work, k.dense, k.tokens);
+    const auto want =
+        all_numbers(Embedder::load(small_model(k.name), here), work, k.dense, k.tokens);
     ASSERT_FALSE(want.empty());
-    expect_same(all_numbers(Embedder::load(small_model(k.name), there), work, k.dense, k.tokens), want);
+    expect_same(all_numbers(Embedder::load(small_model(k.name), there), work, k.dense, k.tokens),
+                want);
   }
 }
 
@@ -119,9 +125,8 @@ TEST(CudaScoresInt8, AreRefusedWithWhatToDo) {
   const FakeMachine machine(1, kCardBytes);
   LoadOptions options = on_cards("cuda:0");
   options.dtype = "int8";
-  expect_parts(
-      error_of([&] { Reranker::load(small_model(), options); }, ErrorCode::kUnimplemented),
-      {"cuda:0", "int8", "cpu", "f16"});
+  expect_parts(error_of([&] { Reranker::load(small_model(), options); }, ErrorCode::kUnimplemented),
+               {"cuda:0", "int8", "cpu", "f16"});
 }
 
 TEST(CudaBatch, IsOneCopyInAndOneCopyOut) {
@@ -168,7 +173,8 @@ TEST(CudaMemory, IsThePlanByteForByte) {
     for (const auto& [data, bytes] : machine.fake().cards[0]->allocations) allocated += bytes;
     EXPECT_EQ(allocated, plan.weight_bytes + plan.workspace_bytes);
     logits(reranker, Work(10));
-    EXPECT_EQ(options.devices->status("cuda:0").peak_bytes, plan.weight_bytes + plan.workspace_bytes);
+    EXPECT_EQ(options.devices->status("cuda:0").peak_bytes,
+              plan.weight_bytes + plan.workspace_bytes);
   }
 }
 
@@ -239,18 +245,18 @@ TEST(CudaDevice, WithoutADriverOrWithAnOldOneOrAnOldCardSaysSo) {
   {
     const FakeMachine machine(1, kCardBytes);
     machine.fake().driver = cudaErrorNoDevice;
-    expect_parts(error_of([] { Reranker::load(small_model(), on_cards("cuda")); },
-                          ErrorCode::kUnavailable),
-                 {"cuda:0", "no NVIDIA driver", "cpu"});
+    expect_parts(
+        error_of([] { Reranker::load(small_model(), on_cards("cuda")); }, ErrorCode::kUnavailable),
+        {"cuda:0", "no NVIDIA driver", "cpu"});
     machine.fake().driver = cudaErrorInsufficientDriver;
-    expect_parts(error_of([] { Reranker::load(small_model(), on_cards("cuda")); },
-                          ErrorCode::kUnavailable),
-                 {"cuda:0", "knows CUDA 12.4", "CUDA 13.0"});
+    expect_parts(
+        error_of([] { Reranker::load(small_model(), on_cards("cuda")); }, ErrorCode::kUnavailable),
+        {"cuda:0", "knows CUDA 12.4", "CUDA 13.0"});
   }
   const FakeMachine machine(1, kCardBytes, 70);
-  expect_parts(error_of([] { Reranker::load(small_model(), on_cards("cuda")); },
-                        ErrorCode::kUnavailable),
-               {"sm_70", "too old", "sm_75"});
+  expect_parts(
+      error_of([] { Reranker::load(small_model(), on_cards("cuda")); }, ErrorCode::kUnavailable),
+      {"sm_70", "too old", "sm_75"});
 }
 
 TEST(CudaDevice, OfAnOptionThatNobodyKnowsIsRefused) {

@@ -1,7 +1,7 @@
 // Every op of the CUDA backend against the ref device: the host code as it is compiled for a card,
 // its kernels emulated, cublasLt and the runtime faked. Warps run ahead of one another in both
-// orders. Tolerances: f32 as in tests/ops; a product of numbers of 11 (f16) or 8 (bf16) bits errs by
-// about sqrt(k) 2^-11 or 2^-8 of its terms, and the bounds allow 4 times that.
+// orders. Tolerances: f32 as in tests/ops; a product of numbers of 11 (f16) or 8 (bf16) bits errs
+// by about sqrt(k) 2^-11 or 2^-8 of its terms, and the bounds allow 4 times that.
 
 #include <algorithm>
 
@@ -184,8 +184,9 @@ TEST_P(CudaOpsTest, EmbeddingEqualsRefInEachStorageType) {
     const TestNorm norm(random_, hidden);
     const auto positions_table = random_values(random_, 9 * hidden);
     const auto types_table = random_values(random_, 2 * hidden);
-    EmbeddingWeights w{words.view.bytes.data(), dtype, 50,         hidden, positions_table.data(), 9,
-                       types_table.data(),      2,     norm.view()};
+    EmbeddingWeights w{
+        words.view.bytes.data(), dtype, 50,         hidden, positions_table.data(), 9,
+        types_table.data(),      2,     norm.view()};
     const std::vector<int32_t> ids{0, 49, 7, 7, 13}, positions{0, 1, 2, 8, 3}, types{0, 1, 1, 0, 0},
         cu{0, 5};
     GuardedMat got(5, hidden), want(5, hidden);
@@ -210,10 +211,10 @@ struct AttentionCase {
 };
 
 TEST_P(CudaOpsTest, AttentionEqualsRefOnRaggedSequences) {
-  const std::vector<AttentionCase> sizes = {{{1}, 1, 1, 1},        {{1, 2, 3}, 2, 8, 1},
-                                            {{16, 1, 33, 7}, 3, 24, 1}, {{31, 65}, 2, 32, 3},
-                                            {{64, 5, 128}, 2, 64, 1},   {{1, 129}, 1, 128, 1},
-                                            {{190}, 2, 64, 5}};
+  const std::vector<AttentionCase> sizes = {
+      {{1}, 1, 1, 1},       {{1, 2, 3}, 2, 8, 1},     {{16, 1, 33, 7}, 3, 24, 1},
+      {{31, 65}, 2, 32, 3}, {{64, 5, 128}, 2, 64, 1}, {{1, 129}, 1, 128, 1},
+      {{190}, 2, 64, 5}};
   for (const AttentionCase& size : sizes) {
     for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
       std::vector<int32_t> cu{0};
@@ -222,17 +223,22 @@ TEST_P(CudaOpsTest, AttentionEqualsRefOnRaggedSequences) {
       GuardedMat q(tokens, width), k(tokens, width, 4), v(tokens, width, 4), got(tokens, width),
           want(tokens, width);
       const auto sequences = static_cast<int64_t>(size.lengths.size());
-      AttentionView a{q.fill(random_, size.scale).view(), k.fill(random_).view(),
-                      v.fill(random_).view(), cu.data(),  cu.data(), sequences, size.heads};
+      AttentionView a{q.fill(random_, size.scale).view(),
+                      k.fill(random_).view(),
+                      v.fill(random_).view(),
+                      cu.data(),
+                      cu.data(),
+                      sequences,
+                      size.heads};
       ref_.ops().attention(a, want.view());
       const int32_t* on = card_->put(cu);
-      a = {card_->put(q), card_->put(k), card_->put(v), on, on, sequences, size.heads, dtype,
-           cu.data(), cu.data()};
+      a = {card_->put(q), card_->put(k), card_->put(v), on,        on,
+           sequences,     size.heads,    dtype,         cu.data(), cu.data()};
       const Mat y = card_->put(got);
       card_->ops().attention(a, y);
       card_->get(y, got);
       const bool narrow = dtype != DType::kF32 && fused() && size.head_dim % 32 == 0;
-      const double tolerance = !narrow                  ? 2e-5
+      const double tolerance = !narrow                 ? 2e-5
                                : dtype == DType::kBF16 ? 1e-2 * size.scale
                                                        : 1.5e-3 * size.scale;
       expect_near(got, want, tolerance,
@@ -374,7 +380,8 @@ TEST_P(CudaOpsTest, GatherMayWriteToTheHeadOfItsInput) {
   card_->get(on, x);
   for (size_t i = 0; i < rows.size(); ++i) {
     EXPECT_TRUE(std::equal(x.view().row(static_cast<int64_t>(i)),
-                           x.view().row(static_cast<int64_t>(i)) + 200, before.view().row(rows[i])));
+                           x.view().row(static_cast<int64_t>(i)) + 200,
+                           before.view().row(rows[i])));
   }
   x.expect_guards_intact("gather");
 }

@@ -226,8 +226,14 @@ TEST_P(OpsTest, AttentionInBf16KeepsNaN) {
   GuardedMat q(40, 64), k(40, 64), v(40, 64), out(40, 64);
   v.fill(random_);
   v.view().row(17)[5] = std::numeric_limits<float>::quiet_NaN();
-  AttentionView a{
-      q.fill(random_).view(), k.fill(random_).view(), v.view(), cu.data(), cu.data(), 1, 1, DType::kI8};
+  AttentionView a{q.fill(random_).view(),
+                  k.fill(random_).view(),
+                  v.view(),
+                  cu.data(),
+                  cu.data(),
+                  1,
+                  1,
+                  DType::kI8};
   cpu_.ops().attention(a, out.view());
   for (int64_t r = 0; r < 40; ++r) {
     EXPECT_TRUE(std::isnan(out.view().row(r)[5])) << "row " << r;

@@ -153,9 +153,9 @@ std::shared_ptr<Device> make_device(int index, const CudaOptions& options) {
   DeviceInfo info;
   info.name = card->name;
   info.kind = "cuda";
-  info.description = fmt::format("{}, sm_{}, {} multiprocessors", card_name(index),
-                                 card->capability,
-                                 attribute(*card, cudaDevAttrMultiProcessorCount));
+  info.description =
+      fmt::format("{}, sm_{}, {} multiprocessors", card_name(index), card->capability,
+                  attribute(*card, cudaDevAttrMultiProcessorCount));
   if (card->capability < kLeastCapability) {
     fail(ErrorCode::kUnavailable, "{}: {} is too old: expected sm_{} or later", card->name,
          info.description, kLeastCapability);

@@ -28,8 +28,8 @@ unsigned some_blocks(int64_t n) {
 
 size_t scratch_bytes(const ScratchShape& shape) {
   const auto tokens = static_cast<size_t>(shape.tokens);
-  const size_t narrow = size_of(shape.dtype) == 2 ? tokens * static_cast<size_t>(shape.features) * 2
-                                                  : 0;
+  const size_t narrow =
+      size_of(shape.dtype) == 2 ? tokens * static_cast<size_t>(shape.features) * 2 : 0;
   const size_t query = static_cast<size_t>(shape.heads * padded_keys(shape.tokens)) * sizeof(float);
   const size_t scores = std::max(query, std::min(query * tokens, kMostScoreBytes));
   return Matmul::kWorkspaceBytes + round_up(std::max(narrow, scores));

@@ -6,7 +6,8 @@
 
 namespace tamis::cuda {
 
-/// Room for cublasLt, and for what one op needs: a layer's input in 16 bits, or scores of attention.
+/// Room for cublasLt, and for what one op needs: a layer's input in 16 bits, or scores of
+/// attention.
 size_t scratch_bytes(const ScratchShape& shape);
 
 /// Floats of a row of scores: the product's rows begin at multiples of 16 bytes.

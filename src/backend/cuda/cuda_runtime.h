@@ -14,9 +14,9 @@ namespace tamis::cuda {
 
 /// What the parts of one card's backend share.
 struct Card {
-  int index = 0;      ///< as CUDA counts
-  std::string name;   ///< "cuda:0"
-  int capability = 0; ///< 10 × major + minor: 75, 80, 90
+  int index = 0;       ///< as CUDA counts
+  std::string name;    ///< "cuda:0"
+  int capability = 0;  ///< 10 × major + minor: 75, 80, 90
   bool graphs = false;
   bool plain_attention = false;
 };
@@ -56,8 +56,8 @@ OwnedEvent make_event(const Card& card);
 PinnedBytes make_pinned(const Card& card, size_t bytes);
 
 /// Waits until `query` (cudaStreamQuery or cudaEventQuery of something) says that the work is done.
-/// Polled, since CUDA's own waiting has no time limit. Errors: unavailable (the timeout, or the work
-/// failed).
+/// Polled, since CUDA's own waiting has no time limit. Errors: unavailable (the timeout, or the
+/// work failed).
 template <class Query>
 void wait_for(const Card& card, const Query& query, std::chrono::milliseconds timeout);
 

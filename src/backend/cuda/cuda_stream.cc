@@ -8,7 +8,8 @@
 namespace tamis::cuda {
 namespace {
 
-/// For copies that wait for their own piece of pinned memory: long after any of them should be done.
+/// For copies that wait for their own piece of pinned memory: long after any of them should be
+/// done.
 constexpr std::chrono::milliseconds kCopyTimeout{60'000};
 
 }  // namespace
@@ -25,7 +26,8 @@ PinnedPieces::PinnedPieces(const Card& card) : card_(card) {
 PinnedPieces::Piece& PinnedPieces::next(std::array<Piece, 2>& pieces, size_t& turn) {
   Piece& piece = pieces[turn++ % pieces.size()];
   if (piece.busy) {
-    wait_for(card_, [&] { return cudaEventQuery(piece.used.get()); }, kCopyTimeout);
+    wait_for(
+        card_, [&] { return cudaEventQuery(piece.used.get()); }, kCopyTimeout);
     deliver(piece);
   }
   return piece;
@@ -48,8 +50,7 @@ void PinnedPieces::deliver() {
 void PinnedPieces::upload(void* device, const void* host, size_t bytes, cudaStream_t stream) {
   if (bytes > kPieceBytes) {
     // From memory that is not pinned CUDA returns when it has read it.
-    check(card_, "upload",
-          cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
+    check(card_, "upload", cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
     return;
   }
   Piece& piece = next(up_, up_turn_);
@@ -63,8 +64,7 @@ void PinnedPieces::upload(void* device, const void* host, size_t bytes, cudaStre
 void PinnedPieces::download(void* host, const void* device, size_t bytes, cudaStream_t stream) {
   if (bytes > kPieceBytes) {
     // Returns when it has arrived, after all that is queued before.
-    check(card_, "download",
-          cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream));
+    check(card_, "download", cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream));
     return;
   }
   Piece& piece = next(down_, down_turn_);
@@ -84,7 +84,8 @@ class CudaEvent : public Event {
   }
   void synchronize(std::chrono::milliseconds timeout) override {
     use(card());
-    wait_for(card(), [&] { return cudaEventQuery(event_.get()); }, timeout);
+    wait_for(
+        card(), [&] { return cudaEventQuery(event_.get()); }, timeout);
   }
   const Card& card() const { return *stream_->card_; }
   cudaEvent_t get() const { return event_.get(); }
@@ -104,7 +105,8 @@ CudaStream::~CudaStream() {
   // The pinned pieces must not go while a copy is under way. A card that has failed has none.
   try {
     use(*card_);
-    wait_for(*card_, [&] { return cudaStreamQuery(stream_.get()); }, kCopyTimeout);
+    wait_for(
+        *card_, [&] { return cudaStreamQuery(stream_.get()); }, kCopyTimeout);
   } catch (const Error&) {
   }
 }
@@ -174,7 +176,8 @@ void CudaStream::wait(const Event& event) {
 
 void CudaStream::synchronize(std::chrono::milliseconds timeout) {
   use(*card_);
-  wait_for(*card_, [&] { return cudaStreamQuery(stream_.get()); }, timeout);
+  wait_for(
+      *card_, [&] { return cudaStreamQuery(stream_.get()); }, timeout);
   pinned_.deliver();
 }
 

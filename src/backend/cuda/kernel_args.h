@@ -1,7 +1,8 @@
 #pragma once
 
 // The arguments of the CUDA kernels: each takes one struct by value, so that a launch is (kernel,
-// shape, struct) everywhere, on a card and in the host emulation. Matrices are f32, rows `stride` elements apart. What each computes is said in device/ops.h.
+// shape, struct) everywhere, on a card and in the host emulation. Matrices are f32, rows `stride`
+// elements apart. What each computes is said in device/ops.h.
 
 #include <cstdint>
 
@@ -23,9 +24,9 @@ struct ConstRows {
 struct EmbedArgs {
   const void* words;  ///< [vocab, hidden] of word_dtype: f32, f16 or bf16
   DType word_dtype;
-  const float *positions, *types;           ///< [., hidden]
+  const float *positions, *types;                ///< [., hidden]
   const int32_t *ids, *position_ids, *type_ids;  ///< [out.rows]
-  const float *gamma, *beta;                ///< [hidden]
+  const float *gamma, *beta;                     ///< [hidden]
   float eps;
   Rows out;
 };

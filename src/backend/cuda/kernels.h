@@ -7,16 +7,16 @@
 
 // C names: the runtime of the tests finds the emulated twin of a launch by them.
 extern "C" {
-void tamis_embed_layer_norm(tamis::cuda::EmbedArgs args);      // grid: rows
-void tamis_add_layer_norm(tamis::cuda::LayerNormArgs args);    // grid: rows
-void tamis_bias_activation(tamis::cuda::BiasArgs args);        // grid: any
-void tamis_narrow(tamis::cuda::NarrowArgs args);               // grid: any
-void tamis_dot(tamis::cuda::DotArgs args);                     // grid: any
-void tamis_gather_rows(tamis::cuda::GatherArgs args);          // grid: cols / kThreads
-void tamis_mean_rows(tamis::cuda::MeanArgs args);              // grid: cols / kThreads, rows of y
-void tamis_max_rows(tamis::cuda::MaxArgs args);                // grid: cols / kThreads
-void tamis_l2_normalize(tamis::cuda::NormalizeArgs args);      // grid: rows
-void tamis_softmax_rows(tamis::cuda::SoftmaxArgs args);        // grid: rows
+void tamis_embed_layer_norm(tamis::cuda::EmbedArgs args);    // grid: rows
+void tamis_add_layer_norm(tamis::cuda::LayerNormArgs args);  // grid: rows
+void tamis_bias_activation(tamis::cuda::BiasArgs args);      // grid: any
+void tamis_narrow(tamis::cuda::NarrowArgs args);             // grid: any
+void tamis_dot(tamis::cuda::DotArgs args);                   // grid: any
+void tamis_gather_rows(tamis::cuda::GatherArgs args);        // grid: cols / kThreads
+void tamis_mean_rows(tamis::cuda::MeanArgs args);            // grid: cols / kThreads, rows of y
+void tamis_max_rows(tamis::cuda::MaxArgs args);              // grid: cols / kThreads
+void tamis_l2_normalize(tamis::cuda::NormalizeArgs args);    // grid: rows
+void tamis_softmax_rows(tamis::cuda::SoftmaxArgs args);      // grid: rows
 // grid: queries / kAttentionRows, heads, sequences; one for each head_dim
 void tamis_attention_32(tamis::cuda::AttentionArgs args);
 void tamis_attention_64(tamis::cuda::AttentionArgs args);

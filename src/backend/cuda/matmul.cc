@@ -109,18 +109,16 @@ std::unique_ptr<Matmul::Plan> Matmul::make_plan(const Product& p) const {
   const size_t element = size_of(p.dtype);
   const uint32_t d_alignment = alignment(p.y, p.y_stride, p.y_step, sizeof(float));
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kWorkspaceBytes});
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-         alignment(p.w, p.w_stride, p.w_step, element));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-         alignment(p.x, p.x_stride, p.x_step, element));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(p.w, p.w_stride, p.w_step, element));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(p.x, p.x_stride, p.x_step, element));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, d_alignment);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, d_alignment);
 
   cublasLtMatmulHeuristicResult_t result{};
   int results = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle_, desc, plan->a.get(), plan->b.get(), plan->d.get(), plan->d.get(), preference, 1,
-      &result, &results);
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(handle_, desc, plan->a.get(), plan->b.get(), plan->d.get(),
+                                     plan->d.get(), preference, 1, &result, &results);
   if (status != CUBLAS_STATUS_NOT_SUPPORTED) check("cublasLtMatmulAlgoGetHeuristic", status);
   plan->found = status == CUBLAS_STATUS_SUCCESS && results > 0 &&
                 result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;

@@ -15,8 +15,8 @@
 namespace tamis::cuda {
 
 /// y[b][row][o] = scale * sum over i of x[b][row][i] * w[b][o][i], all row-major, `stride` elements
-/// from row to row and `step` from one product of a batch to the next. With by_column, w[b][i][o] is
-/// read instead. x and w are of `dtype`, y is f32, sums are f32.
+/// from row to row and `step` from one product of a batch to the next. With by_column, w[b][i][o]
+/// is read instead. x and w are of `dtype`, y is f32, sums are f32.
 struct Product {
   int64_t rows = 0, in = 0, out = 0;
   const void* x = nullptr;

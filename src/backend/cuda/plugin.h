@@ -33,8 +33,9 @@ using CudaPluginFunction = const CudaPlugin*();
 extern const char* const kCudaPluginBuild;
 
 /// Opens the library: a path, or "" for the one that is installed or built beside this program or
-/// library. It stays open for good, since its objects may live as long. Errors: unimplemented (there
-/// is none, it cannot be opened, or it is of another build: says which and where it was sought).
+/// library. It stays open for good, since its objects may live as long. Errors: unimplemented
+/// (there is none, it cannot be opened, or it is of another build: says which and where it was
+/// sought).
 const CudaPlugin& open_cuda_plugin(const std::string& path);
 
 }  // namespace tamis

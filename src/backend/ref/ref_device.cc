@@ -12,7 +12,9 @@ namespace tamis {
 namespace {
 
 /// A layer is packed in the plain form; in int8, as ref_int8.cc has it with the bias behind.
-size_t int8_bias_offset(int64_t in, int64_t out) { return (ref_int8_bytes(in, out) + 63) / 64 * 64; }
+size_t int8_bias_offset(int64_t in, int64_t out) {
+  return (ref_int8_bytes(in, out) + 63) / 64 * 64;
+}
 
 size_t packed_bytes(int64_t in, int64_t out, DType dtype) {
   if (dtype != DType::kI8) return plain_linear_bytes(in, out, dtype);

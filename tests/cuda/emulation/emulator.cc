@@ -132,11 +132,11 @@ std::string run(Index grid, Index block_dim, bool last_warp_first,
       for (unsigned x = 0; x < grid.x && all.problem.empty(); ++x) {
         for (size_t i = 0; i < count; ++i) {
           const auto at = static_cast<unsigned>(i);
-          all.threads[i].place = {{at % block_dim.x, at / block_dim.x % block_dim.y,
-                                   at / block_dim.x / block_dim.y},
-                                  {x, y, z},
-                                  block_dim,
-                                  grid};
+          all.threads[i].place = {
+              {at % block_dim.x, at / block_dim.x % block_dim.y, at / block_dim.x / block_dim.y},
+              {x, y, z},
+              block_dim,
+              grid};
         }
         run_block(all, last_warp_first);
       }

@@ -11,9 +11,9 @@ namespace {
 template <class Args, void (*kKernel)(Args)>
 void run_twin(const void* arguments, dim3 grid, dim3 block) {
   fakes::FakeCuda& fake = *fake_cuda();
-  const std::string problem = run({grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
-                                  fake.last_warp_first,
-                                  [&] { kKernel(*static_cast<const Args*>(arguments)); });
+  const std::string problem =
+      run({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, fake.last_warp_first,
+          [&] { kKernel(*static_cast<const Args*>(arguments)); });
   if (!problem.empty()) fake.complaints.push_back(problem);
 }
 

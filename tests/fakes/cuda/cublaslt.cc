@@ -112,8 +112,8 @@ std::string check(const Desc& desc, const Layout& a, const Layout& b, const Layo
 
 uint64_t shape_of(const Sizes& s, const Layout& a, const Layout& b, const Layout& d) {
   uint64_t out = 1469598103934665603u;
-  for (const int64_t x : {s.m, s.n, s.k, a.ld, b.ld, d.ld, a.step, b.step, d.step,
-                          int64_t{d.batch}, int64_t{a.type}}) {
+  for (const int64_t x : {s.m, s.n, s.k, a.ld, b.ld, d.ld, a.step, b.step, d.step, int64_t{d.batch},
+                          int64_t{a.type}}) {
     out = (out ^ static_cast<uint64_t>(x)) * 1099511628211u;
   }
   return out;
@@ -271,10 +271,12 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t h
   }
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-    cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
-    int wanted, cublasLtMatmulHeuristicResult_t results[], int* found) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t results[],
+                                              int* found) {
   const std::lock_guard lock(state().mutex);
   ++state().heuristics;
   *found = 0;
@@ -288,7 +290,11 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
   // Tensor cores read 16-bit rows in pieces of 16 bytes.
   if (la.type != CUDA_R_32F && (wish.a < 16 || wish.b < 16)) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (wanted < 1) return refuse("GetHeuristic: no result was asked for");
-  const Algo algo{kMagic, wish.a, wish.b, wish.c, wish.d,
+  const Algo algo{kMagic,
+                  wish.a,
+                  wish.b,
+                  wish.c,
+                  wish.d,
                   static_cast<uint32_t>(std::min<uint64_t>(wish.workspace, 4096)),
                   shape_of(size, la, lb, ld)};
   results[0] = {};
@@ -328,8 +334,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   if (!aligned(a, w.a, algo.a) || !aligned(b, w.b, algo.b) || !aligned(d, w.d, algo.d)) {
     return refuse("Matmul: an operand is less aligned than was promised");
   }
-  const bool with_bias = w.desc.epilogue == CUBLASLT_EPILOGUE_BIAS ||
-                         w.desc.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
+  const bool with_bias =
+      w.desc.epilogue == CUBLASLT_EPILOGUE_BIAS || w.desc.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS;
   if (!with_bias) w.desc.bias = nullptr;
   if (with_bias && w.desc.bias == nullptr) return refuse("Matmul: no bias was given");
   Card* card = card_of(stream);
@@ -338,13 +344,12 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   const auto bias_bytes = static_cast<size_t>(w.size.m) * sizeof(float);
   if (!owns(*card, a, span(w.a)) || !owns(*card, b, span(w.b)) || !owns(*card, d, span(w.d)) ||
       (with_bias && !owns(*card, w.desc.bias, bias_bytes)) ||
-      (algo.workspace > 0 && (workspace_bytes < algo.workspace ||
-                              !owns(*card, workspace, workspace_bytes)))) {
+      (algo.workspace > 0 &&
+       (workspace_bytes < algo.workspace || !owns(*card, workspace, workspace_bytes)))) {
     return refuse("Matmul: an operand is outside of the card's memory");
   }
-  const cudaError_t error =
-      enqueue(stream, state().compute ? Command{"product", [w] { multiply(w); }, nullptr}
-                                      : Command());
+  const cudaError_t error = enqueue(
+      stream, state().compute ? Command{"product", [w] { multiply(w); }, nullptr} : Command());
   return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 

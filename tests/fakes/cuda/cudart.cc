@@ -297,10 +297,11 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   if (up) {
     std::vector<std::byte> staged(bytes);
     std::memcpy(staged.data(), host, bytes);
-    return remember(enqueue(
-        stream,
-        {"copy", [to, staged = std::move(staged)] { std::memcpy(to, staged.data(), staged.size()); },
-         nullptr}));
+    return remember(enqueue(stream, {"copy",
+                                     [to, staged = std::move(staged)] {
+                                       std::memcpy(to, staged.data(), staged.size());
+                                     },
+                                     nullptr}));
   }
   auto* s = reinterpret_cast<FakeStream*>(stream);
   if (s->capture != nullptr) {

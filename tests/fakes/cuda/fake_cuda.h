@@ -2,9 +2,9 @@
 
 // A library in the place of NVIDIA's libcudart and libcublasLt, written from their headers and
 // documentation: cards of any number and size, without one. Calls only queue their work. It is done
-// when somebody waits for it or asks whether it is done, a command at a time, from streams chosen at
-// random, so that a missing wait shows as wrong numbers. Kernels run as their twins, compiled for
-// the host. Tests reach the state by fake_cuda(); a program is told by the environment:
+// when somebody waits for it or asks whether it is done, a command at a time, from streams chosen
+// at random, so that a missing wait shows as wrong numbers. Kernels run as their twins, compiled
+// for the host. Tests reach the state by fake_cuda(); a program is told by the environment:
 //   TAMIS_FAKE_CUDA=devices=2,memory=64MiB,capability=80,seed=3,order=last,compute=off
 
 #include <cuda_runtime_api.h>
@@ -90,7 +90,7 @@ struct FakeCuda {
   std::map<std::string, long> calls;     ///< by function
   std::map<std::string, long> launches;  ///< by kernel
   long uploads = 0, downloads = 0, graph_launches = 0, products = 0, heuristics = 0;
-  std::vector<std::string> complaints;   ///< misuse that the backend must not show
+  std::vector<std::string> complaints;  ///< misuse that the backend must not show
   std::set<std::byte*> pinned;
   std::map<std::byte*, size_t> pinned_bytes;
   std::set<FakeEvent*> events;

@@ -13,9 +13,7 @@
 
 namespace tamis::cuda {
 
-__device__ inline float f16_to_float(uint16_t bits) {
-  return __half2float(__ushort_as_half(bits));
-}
+__device__ inline float f16_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 __device__ inline float bf16_to_float(uint16_t bits) {
   return __uint_as_float(static_cast<uint32_t>(bits) << 16);
 }
