@@ -38,8 +38,8 @@ struct Place {
 class CudaScores : public testing::TestWithParam<Place> {
  protected:
   CudaScores() {
-    machine_.fake().random.seed(GetParam().seed);
-    machine_.fake().last_warp_first = GetParam().last_warp_first;
+    machine_.fake().set_seed(GetParam().seed);
+    emulation::settings().last_warp_first = GetParam().last_warp_first;
   }
   FakeMachine machine_{2, kCardBytes};
 };
@@ -134,11 +134,11 @@ TEST(CudaBatch, IsOneCopyInAndOneCopyOut) {
   const Reranker reranker = Reranker::load(small_model(), on_cards("cuda:0"));
   const Work work(8);
   logits(reranker, work);
-  machine.fake().clear_counts();
+  machine.fake().reset_counters();
   logits(reranker, work);
-  EXPECT_EQ(machine.fake().uploads, 1);
-  EXPECT_EQ(machine.fake().downloads, 1);
-  EXPECT_EQ(machine.fake().calls["cudaMalloc"], 0);
+  EXPECT_EQ(machine.counts().h2d_copies, 1);
+  EXPECT_EQ(machine.counts().d2h_copies, 1);
+  EXPECT_EQ(machine.counts().calls["cudaMalloc"], 0);
 }
 
 TEST(CudaGraphs, AreRecordedOnceForAShapeAndLaunchedAgain) {
@@ -146,18 +146,18 @@ TEST(CudaGraphs, AreRecordedOnceForAShapeAndLaunchedAgain) {
   const Reranker reranker = Reranker::load(small_model(), on_cards("cuda:0", "graphs=on"));
   const Work work(3);
   const auto first = logits(reranker, work);
-  machine.fake().clear_counts();
+  machine.fake().reset_counters();
   expect_same(logits(reranker, work), first, 0);
-  EXPECT_EQ(machine.fake().graph_launches, 1);
-  EXPECT_EQ(machine.fake().calls["cudaLaunchKernel"], 0);
-  EXPECT_EQ(machine.fake().calls["cudaStreamBeginCapture"], 0);
-  EXPECT_EQ(machine.fake().uploads, 1);
+  EXPECT_EQ(machine.counts().graph_launches, 1);
+  EXPECT_EQ(machine.counts().calls["cudaLaunchKernel"], 0);
+  EXPECT_EQ(machine.counts().calls["cudaStreamBeginCapture"], 0);
+  EXPECT_EQ(machine.counts().h2d_copies, 1);
 }
 
 TEST(CudaGraphs, AreOffUnlessSomebodyTurnsThemOn) {
   const FakeMachine machine(1, kCardBytes);
   logits(Reranker::load(small_model(), on_cards("cuda:0")), Work(3));
-  EXPECT_EQ(machine.fake().graph_launches, 0);
+  EXPECT_EQ(machine.counts().graph_launches, 0);
 }
 
 TEST(CudaMemory, IsThePlanByteForByte) {
@@ -169,9 +169,7 @@ TEST(CudaMemory, IsThePlanByteForByte) {
     const Reranker reranker = Reranker::load(small_model(), options);
     const DeviceStatus status = options.devices->status("cuda:0");
     EXPECT_EQ(status.used_bytes, plan.weight_bytes + plan.workspace_bytes);
-    size_t allocated = 0;
-    for (const auto& [data, bytes] : machine.fake().cards[0]->allocations) allocated += bytes;
-    EXPECT_EQ(allocated, plan.weight_bytes + plan.workspace_bytes);
+    EXPECT_EQ(machine.fake().live().allocated_bytes, plan.weight_bytes + plan.workspace_bytes);
     logits(reranker, Work(10));
     EXPECT_EQ(options.devices->status("cuda:0").peak_bytes,
               plan.weight_bytes + plan.workspace_bytes);
@@ -192,16 +190,16 @@ TEST(CudaMemory, ThatRunsOutAtAnyAllocationOfALoadFailsCleanlyOrNotAtAll) {
   for (int n = 1; passed == 0; ++n) {
     ASSERT_LT(n, 100);
     const FakeMachine machine(1, kCardBytes);
-    machine.fake().fail_allocation = n;
+    machine.fail_allocation(n);
     try {
       const Reranker reranker = Reranker::load(small_model(), on_cards("cuda:0"));
       expect_same(logits(reranker, work), want);
-      passed += machine.fake().fail_allocation > 0;  // the n-th never came
+      passed += machine.counts().allocation_attempts < n;  // the n-th never came
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted) << error.what();
       ++failed;
     }
-    EXPECT_EQ(machine.fake().leaks(), "") << "after allocation " << n;
+    machine.expect_nothing_left("after allocation " + std::to_string(n));
   }
   EXPECT_GE(failed, 3);
 }
@@ -214,11 +212,11 @@ TEST(CudaMemory, ThatRunsOutDuringARequestHalvesTheBatchAndSucceeds) {
   const auto want = logits(reranker, work);
   for (int n = 1; n <= 3; ++n) {
     reranker.place().trim();
-    machine.fake().fail_allocation = n;
+    machine.fail_allocation(n);
     RerankOptions batches;
     batches.batch_tokens = 200;
     expect_same(logits(reranker, work, batches), want);
-    machine.fake().fail_allocation = 0;
+    machine.fake().fail_allocation(0);
   }
   EXPECT_EQ(reranker.device(), "cuda:0");
 }
@@ -228,10 +226,7 @@ TEST(CudaDevice, ThatNobodyNamedIsNotTouched) {
   const LoadOptions options = on_cards("cuda:1");
   const Reranker reranker = Reranker::load(small_model(), options);
   logits(reranker, Work(5));
-  for (const auto& card : machine.fake().cards) {
-    EXPECT_EQ(card->streams.empty(), card->index != 1);
-    EXPECT_EQ(card->used == 0, card->index != 1);
-  }
+  for (int card : {0, 1, 2}) EXPECT_EQ(machine.counts().commands[card] > 0, card == 1) << card;
 }
 
 TEST(CudaDevice, ThatIsNotThereIsAnErrorThatListsThoseThatAre) {
@@ -243,12 +238,17 @@ TEST(CudaDevice, ThatIsNotThereIsAnErrorThatListsThoseThatAre) {
 
 TEST(CudaDevice, WithoutADriverOrWithAnOldOneOrAnOldCardSaysSo) {
   {
-    const FakeMachine machine(1, kCardBytes);
-    machine.fake().driver = cudaErrorNoDevice;
+    fakes::FakeSetup setup;
+    setup.driver_version = 0;
+    const FakeMachine machine(setup);
     expect_parts(
         error_of([] { Reranker::load(small_model(), on_cards("cuda")); }, ErrorCode::kUnavailable),
         {"cuda:0", "no NVIDIA driver", "cpu"});
-    machine.fake().driver = cudaErrorInsufficientDriver;
+  }
+  {
+    fakes::FakeSetup setup;
+    setup.driver_version = 12040;
+    const FakeMachine machine(setup);
     expect_parts(
         error_of([] { Reranker::load(small_model(), on_cards("cuda")); }, ErrorCode::kUnavailable),
         {"cuda:0", "knows CUDA 12.4", "CUDA 13.0"});
@@ -273,7 +273,7 @@ TEST(CudaMove, ThereAndBackLeavesNothingBehind) {
     reranker.to(place);
     expect_same(logits(reranker, work), want);
   }
-  EXPECT_EQ(machine.fake().leaks(), "");
+  machine.expect_nothing_left("on the cpu again");
   error_of([&] { reranker.to("cuda:9"); }, ErrorCode::kInvalidArgument);
   EXPECT_EQ(reranker.device(), "cpu");
 }
@@ -309,18 +309,20 @@ TEST(CudaMove, UnderLoadLosesNothing) {
 }
 
 TEST(CudaCards, OfDifferentSizeAndSpeedShareACall) {
-  const FakeMachine machine(4, kCardBytes);
-  for (const auto& card : machine.fake().cards) {
-    card->memory = kCardBytes << card->index;
-    card->slow = 1 + 3 * static_cast<unsigned>(card->index);
+  fakes::FakeSetup setup;
+  setup.devices.resize(4);
+  for (size_t i = 0; i < 4; ++i) {
+    setup.devices[i].memory_bytes = kCardBytes << i;
+    setup.devices[i].slow_factor = 1 + 3 * static_cast<double>(i);
   }
+  const FakeMachine machine(setup);
   LoadOptions options = on_cards("cuda:0,cuda:1,cuda:2,cuda:3");
   options.batch_tokens = 64;
   const Reranker reranker = Reranker::load(small_model(), options);
   const Work work(30);
   const auto want = logits(Reranker::load(small_model()), work);
   for (int i = 0; i < 3; ++i) expect_same(logits(reranker, work), want);
-  for (const auto& card : machine.fake().cards) EXPECT_GT(card->done, 100) << card->index;
+  for (int card : {0, 1, 2, 3}) EXPECT_GT(machine.counts().commands[card], 100) << card;
   EXPECT_EQ(options.devices->status("cuda:3").total_bytes, kCardBytes * 8);
 }
 
@@ -332,7 +334,7 @@ TEST(CudaFailure, OfACardRetiresItAndItsWorkRunsElsewhere) {
     const Reranker reranker = Reranker::load(small_model(), options);
     const Work work(20);
     const auto want = logits(Reranker::load(small_model()), work);
-    machine.fake().break_at_command = at;
+    machine.fake().break_device(0, at, cudaErrorIllegalAddress);
     expect_same(logits(reranker, work), want);
     expect_same(logits(reranker, work), want);
   }
@@ -342,7 +344,7 @@ TEST(CudaFailure, OfTheOnlyCardFailsTheCallAndTheModelCanBeMoved) {
   const FakeMachine machine(1, kCardBytes);
   Reranker reranker = Reranker::load(small_model(), on_cards("cuda:0"));
   const Work work(5);
-  machine.fake().break_at_command = 4;
+  machine.fake().break_device(0, 4, cudaErrorIllegalAddress);
   expect_parts(error_of([&] { logits(reranker, work); }, ErrorCode::kUnavailable),
                {"cuda:0", "cudaErrorIllegalAddress"});
   reranker.to("cpu");
@@ -354,7 +356,7 @@ TEST(CudaFailure, OfTheOnlyCardFailsTheCallAndTheModelCanBeMoved) {
 TEST(CudaStreams, AnEventOrdersTwoAndTheFakeShowsItsAbsence) {
   const auto run = [](bool with_wait, unsigned seed) {
     const FakeMachine machine(1, kCardBytes);
-    machine.fake().random.seed(seed);
+    machine.fake().set_seed(seed);
     DeviceSetOptions set;
     set.cuda_plugin = TAMIS_FAKE_CUDA_PLUGIN;
     const auto device = DeviceSet(set).open({"cuda", 0});

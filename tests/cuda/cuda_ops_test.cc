@@ -84,7 +84,7 @@ class OnCard {
 class CudaOpsTest : public testing::TestWithParam<CardCase> {
  protected:
   CudaOpsTest() : machine_(1, size_t{1} << 30, GetParam().capability) {
-    machine_.fake().last_warp_first = GetParam().last_warp_first;
+    emulation::settings().last_warp_first = GetParam().last_warp_first;
     card_ = std::make_unique<OnCard>(GetParam().options);
   }
   /// Whether attention has a kernel of its own for 16 bits here.
@@ -252,12 +252,12 @@ TEST_P(CudaOpsTest, AttentionTakesItsKernelWhereTheCardHasOne) {
   GuardedMat q(3, 64), out(3, 64);
   const Mat on = card_->put(q.fill(random_));
   const int32_t* bounds = card_->put(cu);
-  machine_.fake().clear_counts();
+  machine_.fake().reset_counters();
   card_->ops().attention({on, on, on, bounds, bounds, 1, 1, DType::kF16, cu.data(), cu.data()},
                          card_->put(out));
   card_->get(on, q);
-  EXPECT_EQ(machine_.fake().launches["tamis_attention_64"], fused() ? 1 : 0);
-  EXPECT_EQ(machine_.fake().launches["tamis_softmax_rows"], fused() ? 0 : 1);
+  EXPECT_EQ(machine_.counts().launches["tamis_attention_64"], fused() ? 1 : 0);
+  EXPECT_EQ(machine_.counts().launches["tamis_softmax_rows"], fused() ? 0 : 1);
 }
 
 TEST_P(CudaOpsTest, AttentionOfOneQueryRowEqualsThatRowOfAll) {

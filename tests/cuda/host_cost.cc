@@ -8,15 +8,17 @@
 #include <chrono>
 #include <cstdio>
 
-#include "fakes/cuda/fake_cuda.h"
+#include "fakes/cuda/fake_cudart.h"
 #include "tamis/reranker.h"
 
 int main(int count, char** arguments) {
   using Clock = std::chrono::steady_clock;
   if (count < 3) return 64;
   tamis::fakes::FakeCuda& fake = *fake_cuda();
-  fake.reset(1, size_t{8} << 30, 90);
-  fake.compute = fake.protect = false;
+  tamis::fakes::FakeSetup setup;
+  setup.devices[0].memory_bytes = size_t{8} << 30;
+  setup.protect = setup.compute = false;
+  fake.set_up(setup);
   tamis::LoadOptions options;
   tamis::DevicesOptions devices;
   devices.cuda_plugin = TAMIS_FAKE_CUDA_PLUGIN;
@@ -37,9 +39,10 @@ int main(int count, char** arguments) {
       times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
     }
     std::nth_element(times.begin(), times.begin() + 150, times.end());
+    auto counts = fake.counts();
     fmt::print("{} tokens, median {:.0f} us a call; {} launches, {} products, {} graph launches\n",
-               tokens, times[150], fake.calls["cudaLaunchKernel"] / 300, fake.products / 300,
-               fake.graph_launches);
+               tokens, times[150], counts.calls["cudaLaunchKernel"] / 300,
+               counts.calls["cublasLtMatmul"] / 300, counts.graph_launches);
   } catch (const std::exception& e) {
     fmt::print("{}\n", e.what());
     return 1;

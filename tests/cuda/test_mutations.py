@@ -68,7 +68,7 @@ def build_twins(folder: Path, file: str = "", old: str = "", which: int = 0, new
                                    ROOT / "include")]
     subprocess.run(["g++", "-std=c++20", "-O1", "-fPIC", "-shared", "-Wno-unknown-pragmas", *includes,
                     "-x", "c++", kernels / "rows.cu", kernels / "attention.cu", "-x", "none", *rest,
-                    f"-L{BUILD / 'tests/fakes/cuda'}", "-lfake_cuda", "-o",
+                    f"-L{BUILD / 'tests/fakes/cuda'}", "-lfake_cudart", "-o",
                     folder / "libcuda_twins.so"], check=True)
 
 

@@ -41,8 +41,8 @@ bool CudaOps::fused_attention(const AttentionView& a, Mat out) {
     const dim3 grid(static_cast<unsigned>((longest + kAttentionRows - 1) / kAttentionRows),
                     static_cast<unsigned>(a.heads), static_cast<unsigned>(some));
     cuda::launch(card_, "attention", kernel, grid, kAttentionThreads, stream_,
-                 {rows(a.q), rows(a.k), rows(a.v), a.cu_queries + s, a.cu_keys + s,
-                  a.dtype == DType::kBF16, rows(out)});
+                 {rows(a.q), rows(a.k), rows(a.v), a.cu_queries + s, a.cu_keys + s, rows(out),
+                  a.dtype == DType::kBF16});
   }
   return true;
 }

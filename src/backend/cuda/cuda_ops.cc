@@ -46,8 +46,8 @@ void CudaOps::set_scratch(std::span<std::byte> scratch) {
 
 void CudaOps::embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch, Mat out) {
   launch("embed_layer_norm", tamis_embed_layer_norm, blocks(out.rows, 1),
-         {w.words, w.word_dtype, w.positions, w.types, batch.ids, batch.positions, batch.type_ids,
-          w.norm.gamma, w.norm.beta, w.norm.eps, rows(out)});
+         {w.words, w.positions, w.types, batch.ids, batch.positions, batch.type_ids, w.norm.gamma,
+          w.norm.beta, w.norm.eps, w.word_dtype, rows(out)});
 }
 
 bool CudaOps::by_cublas(const PackedLinear& w, ConstMat x, Activation activation, Mat y) {
@@ -90,12 +90,12 @@ bool CudaOps::by_cublas(const PackedLinear& w, ConstMat x, Activation activation
 void CudaOps::linear(const PackedLinear& w, ConstMat x, Activation activation, Mat y) {
   if (x.rows == 0 || by_cublas(w, x, activation, y)) return;
   launch("dot", tamis_dot, some_blocks(y.rows * y.cols * 32),
-         {rows(x), w.data, w.dtype, plain_linear_bias(w), activation, rows(y)});
+         {rows(x), w.data, plain_linear_bias(w), rows(y), w.dtype, activation});
 }
 
 void CudaOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& w, Mat y) {
   launch("add_layer_norm", tamis_add_layer_norm, blocks(y.rows, 1),
-         {rows(x), rows(residual), w.gamma, w.beta, w.eps, rows(y)});
+         {rows(x), rows(residual), w.gamma, w.beta, rows(y), w.eps});
 }
 
 void CudaOps::gather_rows(ConstMat x, const int32_t* which, Mat y) {
@@ -112,7 +112,7 @@ void CudaOps::mean_rows(ConstMat x, const int32_t* cu_seqlens, Mat y) {
 }
 
 void CudaOps::max_rows(ConstMat x, bool more, Mat y) {
-  launch("max_rows", tamis_max_rows, blocks(y.cols, kThreads), {rows(x), more, rows(y)});
+  launch("max_rows", tamis_max_rows, blocks(y.cols, kThreads), {rows(x), rows(y), more});
 }
 
 void CudaOps::l2_normalize(Mat y) {

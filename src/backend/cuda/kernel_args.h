@@ -21,21 +21,26 @@ struct ConstRows {
   int64_t rows, cols, stride;
 };
 
+// Without gaps between the members: the fake runtime of the tests looks at all bytes of an argument
+// for addresses that no longer live.
+using Unused = uint32_t;
+
 struct EmbedArgs {
-  const void* words;  ///< [vocab, hidden] of word_dtype: f32, f16 or bf16
-  DType word_dtype;
+  const void* words;                             ///< [vocab, hidden] of word_dtype
   const float *positions, *types;                ///< [., hidden]
   const int32_t *ids, *position_ids, *type_ids;  ///< [out.rows]
   const float *gamma, *beta;                     ///< [hidden]
   float eps;
+  DType word_dtype;  ///< f32, f16 or bf16
   Rows out;
 };
 
 struct LayerNormArgs {
   ConstRows x, residual;  ///< residual.data may be null
   const float *gamma, *beta;
-  float eps;
   Rows y;
+  float eps;
+  Unused unused = 0;
 };
 
 /// y[r][c] = act(y[r][c] + bias[c])
@@ -43,6 +48,7 @@ struct BiasArgs {
   Rows y;
   const float* bias;
   Activation activation;
+  Unused unused = 0;
 };
 
 /// y[r][c] = f16 or bf16 of x[r][c]; columns up to y_stride are zero.
@@ -51,16 +57,17 @@ struct NarrowArgs {
   uint16_t* y;
   int64_t y_stride;
   DType dtype;
+  Unused unused = 0;
 };
 
 /// y = act(x W^T + bias) by plain dot products, for layers that cublasLt has no kernel for.
 struct DotArgs {
   ConstRows x;
-  const void* weights;  ///< [y.cols, x.cols] of dtype: f32, f16 or bf16
-  DType dtype;
+  const void* weights;  ///< [y.cols, x.cols] of dtype
   const float* bias;
-  Activation activation;
   Rows y;
+  DType dtype;  ///< f32, f16 or bf16
+  Activation activation;
 };
 
 struct GatherArgs {
@@ -77,8 +84,9 @@ struct MeanArgs {
 
 struct MaxArgs {
   ConstRows x;
-  bool more;
   Rows y;
+  uint32_t more;  ///< 0 or 1
+  Unused unused = 0;
 };
 
 struct NormalizeArgs {
@@ -94,8 +102,9 @@ struct SoftmaxArgs {
 struct AttentionArgs {
   ConstRows q, k, v;
   const int32_t *cu_queries, *cu_keys;  ///< [sequences + 1]
-  bool bf16;
   Rows out;
+  uint32_t bf16;  ///< 0: f16
+  Unused unused = 0;
 };
 
 /// Threads of a block of the row kernels (one block a row) and of the element kernels.

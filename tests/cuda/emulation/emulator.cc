@@ -118,8 +118,12 @@ float half(uint32_t pair, size_t which, bool bf16) {
 
 }  // namespace
 
-std::string run(Index grid, Index block_dim, bool last_warp_first,
-                const std::function<void()>& body) {
+Settings& settings() {
+  static Settings all;
+  return all;
+}
+
+std::string run(Index grid, Index block_dim, const std::function<void()>& body) {
   const size_t count = size_t{block_dim.x} * block_dim.y * block_dim.z;
   if (count == 0 || count > 1024) return "a block of " + std::to_string(count) + " threads";
   Block all;
@@ -138,7 +142,7 @@ std::string run(Index grid, Index block_dim, bool last_warp_first,
               block_dim,
               grid};
         }
-        run_block(all, last_warp_first);
+        run_block(all, settings().last_warp_first);
       }
     }
   }

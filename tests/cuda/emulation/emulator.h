@@ -20,9 +20,15 @@ struct Place {
   Index thread{0, 0, 0}, block{0, 0, 0}, block_dim, grid_dim;
 };
 
+/// Of all runs; set between them.
+struct Settings {
+  bool last_warp_first = false;
+};
+Settings& settings();
+
 /// Runs `body` once for every thread. Returns what went wrong, or "": a barrier that not all
 /// threads of a block reach, a shuffle with a lane that has ended, more than 1,024 threads.
-std::string run(Index grid, Index block, bool last_warp_first, const std::function<void()>& body);
+std::string run(Index grid, Index block, const std::function<void()>& body);
 
 // For kernels, while they run.
 const Place& current();

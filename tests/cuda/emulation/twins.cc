@@ -1,7 +1,7 @@
 // Gives the emulated kernels to the fake runtime.
 
 #include "emulator.h"
-#include "fakes/cuda/fake_cuda.h"
+#include "fakes/cuda/fake_cudart.h"
 
 #include "backend/cuda/kernels.h"
 
@@ -9,12 +9,10 @@ namespace tamis::emulation {
 namespace {
 
 template <class Args, void (*kKernel)(Args)>
-void run_twin(const void* arguments, dim3 grid, dim3 block) {
-  fakes::FakeCuda& fake = *fake_cuda();
-  const std::string problem =
-      run({grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, fake.last_warp_first,
-          [&] { kKernel(*static_cast<const Args*>(arguments)); });
-  if (!problem.empty()) fake.complaints.push_back(problem);
+void run_twin(const void* arguments, dim3 grid, dim3 block, size_t) {
+  const std::string problem = run({grid.x, grid.y, grid.z}, {block.x, block.y, block.z},
+                                  [&] { kKernel(*static_cast<const Args*>(arguments)); });
+  if (!problem.empty()) fake_cuda()->complain(problem);
 }
 
 template <class Args, void (*kKernel)(Args)>

@@ -43,7 +43,8 @@ struct FakeDevice {
 struct FakeSetup {
   std::vector<FakeDevice> devices{FakeDevice{}};  ///< at most kMostDevices; none: cudaErrorNoDevice
   uint64_t seed = 1;
-  bool protect = true;                  ///< device memory is PROT_NONE while no command runs
+  bool protect = true;  ///< device memory is PROT_NONE while no command runs
+  bool compute = true;  ///< off: kernels and products take no time, change nothing, and memory is 0
   bool free_synchronizes = false;       ///< cudaFree waits for the device first
   int driver_version = CUDART_VERSION;  ///< 0: no driver
 };

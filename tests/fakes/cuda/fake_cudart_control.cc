@@ -10,6 +10,7 @@ class Control final : public FakeCuda {
   void set_up(const FakeSetup& wanted) override {
     const Lock lock(state_.mutex);
     state_.start(wanted);
+    current_device = 0;  // this thread's; the new machine may have fewer
   }
 
   FakeSetup setup() const override {

@@ -117,6 +117,7 @@ cudaError_t launch(Call& call, const void* function, const dim3& grid, const dim
 
   Work work;
   work.what = "kernel " + kernel->name;
+  work.computes = true;
   work.admit = [&state, &device, kept, name = kernel->name, what = work.what] {
     ++state.counts.launches[name];
     return check_arguments(state, device, what, *kept);

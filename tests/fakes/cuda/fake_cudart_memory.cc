@@ -88,7 +88,7 @@ std::byte* Device::allocate(size_t bytes) {
   if (made.reserved > static_cast<size_t>(region + region_bytes - at)) return nullptr;
   allocations[at] = made;
   used += counted;
-  std::memset(at, kPoison, bytes);
+  std::memset(at, State::get().setup.compute ? kPoison : 0, bytes);
   set_guard(at, made);
   return at;
 }

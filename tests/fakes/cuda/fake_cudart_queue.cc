@@ -83,6 +83,7 @@ void State::push(Stream& stream, Command command) {
 
 cudaError_t State::enqueue(Stream& stream, Work work) {
   if (const cudaError_t error = admit_command(stream); error != cudaSuccess) return error;
+  if (work.computes && !setup.compute) return cudaSuccess;
   if (stream.capture != nullptr) {
     add_node(stream, std::move(work));
   } else {
@@ -263,7 +264,8 @@ cudaError_t fake_cuda_enqueue(cudaStream_t handle, const char* what, void (*run)
                        std::string(what) + ": the stream is not of the current device");
   }
   return call.done(call.state.enqueue(
-      *stream, {.what = what, .admit = {}, .run = [owned, run] { run(owned.get()); }}));
+      *stream,
+      {.what = what, .computes = true, .admit = {}, .run = [owned, run] { run(owned.get()); }}));
 }
 
 int fake_cuda_operand(const void* p, size_t bytes, const char* what) {

@@ -29,6 +29,7 @@ struct Mark {
 /// A piece of work. It runs once, or, in a graph, as often as that is launched.
 struct Work {
   std::string what;
+  bool computes = false;  ///< a kernel or a product
   /// With the lock: counts it, and checks that its memory still lives; may be null.
   std::function<cudaError_t()> admit;
   /// Without the lock, device memory accessible.
