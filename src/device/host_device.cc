@@ -24,16 +24,6 @@ MemoryInfo HostDevice::memory() const {
   return {memory.limit_bytes, memory.free_bytes};
 }
 
-bool HostDevice::owns(const void* p, size_t bytes) const {
-  const auto* begin = static_cast<const std::byte*>(p);
-  const std::lock_guard lock(mutex_);
-  auto it = allocations_.upper_bound(begin);
-  if (it == allocations_.begin()) return false;
-  --it;
-  const auto offset = static_cast<size_t>(begin - it->first);
-  return offset <= it->second && bytes <= it->second - offset;
-}
-
 std::byte* HostDevice::allocate_bytes(size_t bytes) {
   if (bytes >= kCheckedBytes) {
     const MemoryInfo now = memory();
@@ -52,15 +42,9 @@ void HostDevice::free_bytes(std::byte* data, size_t) noexcept {
   free_host(data);
 }
 
-void HostDevice::adopt_bytes(const std::byte* data, size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  allocations_.emplace(data, bytes);
-}
+void HostDevice::adopt_bytes(const std::byte* data, size_t bytes) { allocations_.add(data, bytes); }
 
-void HostDevice::forget_bytes(const std::byte* data) noexcept {
-  const std::lock_guard lock(mutex_);
-  allocations_.erase(data);
-}
+void HostDevice::forget_bytes(const std::byte* data) noexcept { allocations_.remove(data); }
 
 void HostStream::upload(void* device, const void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(device, host, bytes);

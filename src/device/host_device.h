@@ -3,12 +3,11 @@
 // What devices share whose memory is the host's: plain allocations, and streams that do their work
 // at once.
 
-#include <map>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "base/host.h"
+#include "device/allocation_map.h"
 #include "device/device.h"
 
 namespace tamis {
@@ -18,7 +17,7 @@ class HostDevice : public Device {
   HostDevice(DeviceInfo info, const HostProbe& host) : info_(std::move(info)), host_(host) {}
   const DeviceInfo& info() const override { return info_; }
   MemoryInfo memory() const override;
-  bool owns(const void* p, size_t bytes) const override;
+  bool owns(const void* p, size_t bytes) const override { return allocations_.owns(p, bytes); }
 
  protected:
   std::byte* allocate_bytes(size_t bytes) override;
@@ -30,8 +29,7 @@ class HostDevice : public Device {
  private:
   DeviceInfo info_;
   HostProbe host_;
-  mutable std::mutex mutex_;
-  std::map<const std::byte*, size_t> allocations_;
+  AllocationMap allocations_;
 };
 
 /// A stream whose work is done when the call returns.

@@ -381,6 +381,22 @@ TEST(CudaStreams, AnEventOrdersTwoAndTheFakeShowsItsAbsence) {
   EXPECT_LT(lucky, 20);
 }
 
+TEST(CudaStreams, AnEventThatIsWaitedForHasDeliveredTheDownloadsBeforeIt) {
+  const FakeMachine machine(1, kCardBytes);
+  DeviceSetOptions set;
+  set.cuda_plugin = TAMIS_FAKE_CUDA_PLUGIN;
+  const auto device = DeviceSet(set).open({"cuda", 0});
+  const auto account = device->open_account("test", MemoryAccount::no_limit);
+  const Buffer a = device->allocate(1024, account, Purpose::kWorkspace);
+  const auto stream = device->make_stream({});
+  const std::vector<float> in(256, 7.0f);
+  std::vector<float> out(256);
+  stream->upload(a.data(), in.data(), 1024);
+  stream->download(out.data(), a.data(), 1024);
+  stream->record()->synchronize(std::chrono::seconds(5));
+  EXPECT_EQ(out, in);
+}
+
 TEST(CudaPlugin, OfNvidiasLibrariesOpensHereAndWithoutADriverSaysSo) {
   DevicesOptions devices;
   devices.cuda_plugin = TAMIS_CUDA_PLUGIN;

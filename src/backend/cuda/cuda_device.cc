@@ -1,12 +1,11 @@
 #include "backend/cuda/cuda_device.h"
 
-#include <map>
-#include <mutex>
 #include <string>
 
 #include "backend/cuda/cuda_stream.h"
 #include "base/byte_size.h"
 #include "base/fail.h"
+#include "device/allocation_map.h"
 #include "device/plain_linear.h"
 
 namespace tamis::cuda {
@@ -67,15 +66,7 @@ class CudaDevice : public Device {
     return out;
   }
 
-  bool owns(const void* p, size_t bytes) const override {
-    const auto* begin = static_cast<const std::byte*>(p);
-    const std::lock_guard lock(mutex_);
-    auto it = allocations_.upper_bound(begin);
-    if (it == allocations_.begin()) return false;
-    --it;
-    const auto offset = static_cast<size_t>(begin - it->first);
-    return offset <= it->second && bytes <= it->second - offset;
-  }
+  bool owns(const void* p, size_t bytes) const override { return allocations_.owns(p, bytes); }
 
   std::shared_ptr<Stream> make_stream(const StreamOptions&) override {
     return std::make_shared<CudaStream>(card_);
@@ -106,8 +97,7 @@ class CudaDevice : public Device {
     check(*card_, "cudaMalloc", error);
     auto* out = static_cast<std::byte*>(data);
     try {
-      const std::lock_guard lock(mutex_);
-      allocations_.emplace(out, bytes);
+      allocations_.add(out, bytes);
     } catch (...) {
       cudaFree(data);
       throw;
@@ -116,10 +106,7 @@ class CudaDevice : public Device {
   }
 
   void free_bytes(std::byte* data, size_t) noexcept override {
-    {
-      const std::lock_guard lock(mutex_);
-      allocations_.erase(data);
-    }
+    allocations_.remove(data);
     cudaSetDevice(card_->index);
     if (cudaFree(data) != cudaSuccess) cudaGetLastError();  // of a card that has failed
   }
@@ -127,8 +114,7 @@ class CudaDevice : public Device {
  private:
   std::shared_ptr<const Card> card_;
   DeviceInfo info_;
-  mutable std::mutex mutex_;
-  std::map<const std::byte*, size_t> allocations_;
+  AllocationMap allocations_;
 };
 
 }  // namespace

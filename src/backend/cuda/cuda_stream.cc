@@ -47,6 +47,13 @@ void PinnedPieces::deliver() {
   for (size_t i = 0; i < down_.size(); ++i) deliver(down_[(down_turn_ + i) % down_.size()]);
 }
 
+void PinnedPieces::deliver_arrived() {
+  for (size_t i = 0; i < down_.size(); ++i) {
+    Piece& piece = down_[(down_turn_ + i) % down_.size()];
+    if (piece.busy && cudaEventQuery(piece.used.get()) == cudaSuccess) deliver(piece);
+  }
+}
+
 void PinnedPieces::upload(void* device, const void* host, size_t bytes, cudaStream_t stream) {
   if (bytes > kPieceBytes) {
     // From memory that is not pinned CUDA returns when it has read it.
@@ -86,6 +93,7 @@ class CudaEvent : public Event {
     use(card());
     wait_for(
         card(), [&] { return cudaEventQuery(event_.get()); }, timeout);
+    stream_->pinned_.deliver_arrived();
   }
   const Card& card() const { return *stream_->card_; }
   cudaEvent_t get() const { return event_.get(); }

@@ -20,8 +20,10 @@ class PinnedPieces {
   explicit PinnedPieces(const Card& card);
   void upload(void* device, const void* host, size_t bytes, cudaStream_t stream);
   void download(void* host, const void* device, size_t bytes, cudaStream_t stream);
-  /// Hands over what has arrived; all work must be done.
+  /// Hands over all downloads; all work must be done.
   void deliver();
+  /// Hands over those that have arrived.
+  void deliver_arrived();
 
  private:
   struct Piece {

@@ -1,6 +1,6 @@
 #pragma once
 
-// What the two files of the self-check share.
+// What the files of the self-check share.
 
 #include <cstdio>
 #include <cstdlib>
