@@ -15,6 +15,8 @@
 
 namespace tamis {
 
+class Tokenizer;
+
 struct EmbedOptions {
   /// Tokens of a text, special ones included; 0 = sentence_bert_config.json's max_seq_length, else
   /// 512. More than the model allows is clamped.
@@ -26,6 +28,9 @@ struct EmbedOptions {
   size_t dimension = 0;  ///< numbers that vectors are cut to, before they are normalised; 0 = all
   std::optional<bool> normalize = {};  ///< to length 1; unset = as the model directory says
   Progress progress = {};
+  LongText long_texts = LongText::kTruncate;  ///< kChunk is not for embedders
+  bool keep_end = false;                      ///< a text loses its beginning instead of its end
+  CallControl call = {};
 };
 
 /// What became of n texts; what was not asked for is empty.
@@ -85,6 +90,12 @@ class Embedder {
   Embeddings embed(std::span<const std::string_view> texts, const EmbedOptions& options = {},
                    RunStats* stats = nullptr) const;
 
+  /// The same of texts that are ids already, special tokens included, as Tokenizer::encode gives
+  /// them. Errors: as embed; invalid_argument (no ids, an id that the model does not have, or more
+  /// than max_length).
+  Embeddings embed_ids(std::span<const std::vector<int32_t>> texts,
+                       const EmbedOptions& options = {}, RunStats* stats = nullptr) const;
+
   /// Scores pairs in BGE-M3's three ways; each distinct text goes through the model once, and
   /// nothing is computed but the pairs asked for. Memory is bounded, whatever their number.
   /// Errors: as embed; invalid_argument (a weight that is negative or no number, or all are 0).
@@ -94,6 +105,8 @@ class Embedder {
   size_t effective_max_length(size_t max_length) const;
   const ModelInfo& info() const;
   MemoryPlan memory_plan() const;
+  /// The model's own, not a second one.
+  Tokenizer tokenizer() const;
 
   /// The model's place: where it is, and how to move it (see ModelPlace).
   ModelPlace& place() const;
@@ -105,9 +118,8 @@ class Embedder {
   std::vector<Placement> placement() const { return place().placement(); }
 
  private:
+  friend class Reranker;
   struct Impl;
-  Embeddings in_windows(std::span<const std::string_view> texts, const EmbedOptions& options,
-                        RunStats* stats) const;
   explicit Embedder(std::shared_ptr<Impl> impl);
   std::shared_ptr<Impl> impl_;
 };

@@ -20,6 +20,14 @@ struct MoveOptions {
   std::optional<size_t> batch_tokens;        ///< none given: as it is
 };
 
+/// What waits for a model, and runs, at this moment.
+struct ModelLoad {
+  size_t calls = 0;
+  size_t waiting_sequences = 0;
+  size_t waiting_tokens = 0;
+  size_t running_batches = 0;
+};
+
 /// Where a loaded model is. The checkpoint stays on the host, mapped from its files; replicas of it
 /// are made from there on the devices that the user names.
 /// Thread rule: any thread, also while the model works.
@@ -38,6 +46,7 @@ class ModelPlace {
   std::string device() const;
   /// Each replica, with where its bytes are as the device itself says.
   std::vector<Placement> placement() const;
+  ModelLoad load() const;
   /// Runs made-up batches on every replica, so that the first request finds memory, threads and
   /// caches ready. Bounded in time: see WarmupOptions::limit_ms.
   std::vector<WarmupResult> warmup(const WarmupOptions& options = {});

@@ -14,6 +14,9 @@
 
 namespace tamis {
 
+class Embedder;
+class Tokenizer;
+
 struct RerankOptions {
   /// Tokens of a pair, special ones included; the query is cut to 3/4 of it, then the passage to
   /// what is left. More than the model allows is clamped (see Reranker::effective_max_length).
@@ -25,7 +28,10 @@ struct RerankOptions {
   size_t batch_tokens = 0;
   /// Keep only the best; 0 = all.
   size_t top_n = 0;
-  Progress progress;
+  Progress progress = {};
+  LongText long_passages = LongText::kTruncate;
+  bool keep_end = false;  ///< kTruncate: the passage loses its beginning instead of its end
+  CallControl call = {};
 };
 
 struct RerankRequest {
@@ -38,8 +44,9 @@ struct RerankResult {
   float logit = 0;            ///< raw; of an embedder: the cosine. With n labels: the first one
   double score = 0;           ///< sigmoid(logit), for display; of an embedder: the cosine
   std::vector<float> logits;  ///< all labels, when the model has more than one; else empty
-  size_t tokens = 0;          ///< of the pair as scored, special tokens included
+  size_t tokens = 0;          ///< of the pair as scored, special tokens included; of all its chunks
   bool truncated = false;     ///< the query or the passage was cut
+  size_t chunks = 1;          ///< windows that were scored: LongText::kChunk
 };
 
 /// Scores how well passages answer a query, with a cross-encoder such as bge-reranker-v2-m3, or
@@ -53,6 +60,8 @@ class Reranker {
   /// unimplemented (architecture or component unknown: says which are supported);
   /// invalid_argument (device, isa or thread count).
   static Reranker load(const std::filesystem::path& directory, const LoadOptions& options = {});
+  /// The same loaded model, not a second one: scores by cosine. Errors: unimplemented (SPLADE).
+  static Reranker of(const Embedder& embedder);
   Reranker(Reranker&&) noexcept;
   Reranker& operator=(Reranker&&) noexcept;
   ~Reranker();
@@ -60,7 +69,8 @@ class Reranker {
   /// Results sorted by logit, descending, ties by index (models with several labels: by index).
   /// A score does not depend on its neighbours in the batch. Text is UTF-8; ill-formed parts are
   /// replaced and counted in stats.
-  /// Errors: invalid_argument (no passages); data_loss (a NaN or Inf came out of a layer: named).
+  /// Errors: invalid_argument (no passages; too long, where that is refused); data_loss (a NaN or
+  /// Inf came out of a layer: named); cancelled.
   std::vector<RerankResult> rerank(std::string_view query,
                                    std::span<const std::string_view> passages,
                                    const RerankOptions& options = {},
@@ -76,6 +86,8 @@ class Reranker {
 
   const ModelInfo& info() const;
   MemoryPlan memory_plan() const;
+  /// The model's own, not a second one.
+  Tokenizer tokenizer() const;
 
   /// The model's place: where it is, and how to move it (see ModelPlace).
   ModelPlace& place() const;

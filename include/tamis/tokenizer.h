@@ -52,6 +52,7 @@ class Tokenizer {
   std::string_view model_type() const;  ///< "Unigram" or "WordPiece"
 
  private:
+  friend struct TokenizerAccess;
   struct Impl;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,31 @@ enum class Pooling {
   kMean,
   kLast,
   kSplade,  ///< a masked language model's head: log(1 + max(0, largest logit)) of each word
+};
+
+/// What becomes of a text that has more tokens than it may.
+enum class LongText {
+  kTruncate,  ///< its end (or beginning) is cut off
+  kRefuse,    ///< invalid_argument, with the numbers
+  kChunk,     ///< rerankers: overlapping windows are scored, and the best one counts
+};
+
+/// How urgent a call is, and what ends it early. A call that is ended throws cancelled; what runs
+/// of it at that moment is finished first, which takes a batch at most.
+struct CallControl {
+  int priority = 0;  ///< of the calls that wait for a model, a higher one goes first
+  std::optional<std::chrono::steady_clock::time_point> deadline = {};
+  std::stop_token stop = {};
+};
+
+/// A batch that a replica has run, or could not.
+struct BatchReport {
+  std::string_view device;
+  size_t calls = 0;  ///< whose sequences it had
+  size_t sequences = 0;
+  size_t tokens = 0;
+  double ms = 0;
+  bool out_of_memory = false;  ///< it will be run in smaller parts
 };
 
 class Devices;
@@ -56,6 +83,9 @@ struct LoadOptions {
   /// Receives notices and, at debug level, ignored tensors; later also what happens while the model
   /// runs (a device that failed), from any thread. Must stay valid as long as the model does.
   LogSink log;
+  /// Called after each batch from the replica's thread, under no lock; must be quick, and stay
+  /// valid as long as the model does.
+  std::function<void(const BatchReport&)> on_batch;
 };
 
 /// What one call did (each call overwrites it); times in milliseconds of wall clock.
@@ -65,7 +95,8 @@ struct RunStats {
   size_t truncated = 0;          ///< sequences that were cut
   size_t utf8_replacements = 0;  ///< ill-formed parts of the input replaced by U+FFFD
   double tokenize_ms = 0;
-  double inference_ms = 0;
+  double queue_ms = 0;      ///< until the first batch began
+  double inference_ms = 0;  ///< from there to the end
 
   RunStats& operator+=(const RunStats& part);
 };

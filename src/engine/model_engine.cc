@@ -41,8 +41,11 @@ std::vector<int32_t> made_up_ids(const ModelSpec& spec, size_t tokens) {
 }  // namespace
 
 ModelEngine::ModelEngine(std::shared_ptr<const HostModel> model, std::shared_ptr<DeviceSet> devices,
-                         LogSink log)
-    : model_(std::move(model)), devices_(std::move(devices)), log_(log), scheduler_(log) {}
+                         LogSink log, std::function<void(const BatchReport&)> on_batch)
+    : model_(std::move(model)),
+      devices_(std::move(devices)),
+      log_(log),
+      scheduler_(log, std::move(on_batch)) {}
 
 ModelEngine::~ModelEngine() = default;
 

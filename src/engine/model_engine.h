@@ -18,7 +18,7 @@ namespace tamis {
 class ModelEngine {
  public:
   ModelEngine(std::shared_ptr<const HostModel> model, std::shared_ptr<DeviceSet> devices,
-              LogSink log);
+              LogSink log, std::function<void(const BatchReport&)> on_batch = {});
   ~ModelEngine();
 
   /// Puts replicas on these devices in place of those that there are, while calls go on: the new
@@ -38,6 +38,7 @@ class ModelEngine {
   RunResult run(std::span<const SequenceView> sequences, const RunOptions& options);
   std::vector<WarmupResult> warmup(const WarmupOptions& options);
   size_t trim() { return scheduler_.trim(); }
+  ModelLoad load() const { return scheduler_.load(); }
 
   const HostModel& model() const { return *model_; }
   std::vector<Placement> placement() const { return scheduler_.placement(); }

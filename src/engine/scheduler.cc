@@ -9,7 +9,8 @@
 
 namespace tamis {
 
-Scheduler::Scheduler(LogSink log) : log_(std::move(log)) {}
+Scheduler::Scheduler(LogSink log, std::function<void(const BatchReport&)> on_batch)
+    : log_(std::move(log)), on_batch_(std::move(on_batch)) {}
 
 Scheduler::~Scheduler() {
   const auto all = replicas();
@@ -26,6 +27,13 @@ SequenceOutput RunResult::of(size_t i) const {
           all.subspan(layout.vector + weights)};
 }
 
+std::exception_ptr Scheduler::cancelled(std::string_view why, const Job& job) {
+  const size_t all = job.order.size();
+  return std::make_exception_ptr(
+      Error(ErrorCode::kCancelled,
+            fmt::format("{}: {} of {} sequences were done", why, all - job.unfinished, all)));
+}
+
 RunResult Scheduler::run(std::span<const SequenceView> sequences, const OutputLayout& layout,
                          const PositionRule& rule, const RunOptions& options) {
   if (sequences.empty()) return {layout, {}, {0}};
@@ -35,6 +43,8 @@ RunResult Scheduler::run(std::span<const SequenceView> sequences, const OutputLa
   job->rule = rule;
   job->batch_tokens = options.batch_tokens;
   job->only = options.only;
+  job->priority = options.call.priority;
+  job->queued = std::chrono::steady_clock::now();
   RunResult& result = job->result;
   result.layout = layout;
   result.offsets.push_back(0);
@@ -46,32 +56,47 @@ RunResult Scheduler::run(std::span<const SequenceView> sequences, const OutputLa
   for (const SequenceView& s : sequences) job->open_tokens += s.ids.size();
   job->unfinished = sequences.size();
 
+  // Before the lock, since a stop that was asked already is answered within the constructor.
+  const std::stop_callback on_stop(options.call.stop, [&] {
+    const std::lock_guard lock(mutex_);
+    fail_job(*job, cancelled("the call was stopped", *job));
+  });
   std::unique_lock lock(mutex_);
   jobs_.push_back(job);
   fail_stranded();
   work_.notify_all();
-  size_t told = job->unfinished;
-  const auto news = [&] { return options.progress && !job->error && told != job->unfinished; };
-  while (news() || !job->over()) {  // the last batches may end during a callback
-    if (!news()) {
-      job->changed.wait(lock);
-      continue;
-    }
-    told = job->unfinished;
-    lock.unlock();
-    std::exception_ptr thrown;
-    try {
-      options.progress(sequences.size() - told, sequences.size());
-    } catch (...) {
-      thrown = std::current_exception();  // how a caller cancels
-    }
-    lock.lock();
-    if (thrown) fail_job(*job, thrown);
-  }
+  await(*job, options, lock);
   jobs_.remove(job);
   lock.unlock();
   if (job->error) std::rethrow_exception(job->error);
   return std::move(job->result);
+}
+
+void Scheduler::await(Job& job, const RunOptions& options, std::unique_lock<std::mutex>& lock) {
+  const size_t all = job.order.size();
+  size_t told = job.unfinished;
+  const auto news = [&] { return options.progress && !job.error && told != job.unfinished; };
+  while (news() || !job.over()) {  // the last batches may end during a callback
+    if (!news()) {
+      if (!options.call.deadline || job.error) {
+        job.changed.wait(lock);
+      } else if (job.changed.wait_until(lock, *options.call.deadline) == std::cv_status::timeout &&
+                 job.unfinished > 0) {
+        fail_job(job, cancelled("its deadline is over", job));
+      }
+      continue;
+    }
+    told = job.unfinished;
+    lock.unlock();
+    std::exception_ptr thrown;
+    try {
+      options.progress(all - told, all);
+    } catch (...) {
+      thrown = std::current_exception();  // how a caller cancels
+    }
+    lock.lock();
+    if (thrown) fail_job(job, thrown);
+  }
 }
 
 void Scheduler::add(std::shared_ptr<Replica> replica) {
@@ -92,11 +117,10 @@ void Scheduler::work(Worker& w) {
   pin_this_thread(w.replica->cores());
   std::unique_lock lock(mutex_);
   while (!w.leaving && !w.retired) {
-    std::shared_ptr<Job> job;
     Slice slice;
-    work_.wait(lock, [&] { return w.leaving || w.trim_asked || take(w, job, slice); });
-    if (job) {
-      run_slice(w, job, std::move(slice), lock);
+    work_.wait(lock, [&] { return w.leaving || w.trim_asked || take(w, slice); });
+    if (!slice.parts.empty()) {
+      run_slice(w, std::move(slice), lock);
     } else if (w.trim_asked) {
       w.trimmed_bytes = w.replica->trim();
       w.trim_asked = false;
@@ -199,6 +223,21 @@ size_t Scheduler::trim() {
   size_t bytes = 0;
   for (const auto& worker : workers_) bytes += worker->trimmed_bytes;
   return bytes;
+}
+
+ModelLoad Scheduler::load() const {
+  const std::lock_guard lock(mutex_);
+  ModelLoad out;
+  for (const auto& job : jobs_) {
+    if (job->over()) continue;
+    ++out.calls;
+    if (job->error) continue;
+    out.waiting_tokens += job->open_tokens;
+    out.waiting_sequences += job->order.size() - job->next;
+    for (const Piece& piece : job->returned) out.waiting_sequences += piece.tickets.size();
+  }
+  for (const auto& worker : workers_) out.running_batches += worker->busy;
+  return out;
 }
 
 }  // namespace tamis

@@ -1,7 +1,9 @@
 // What a replica's thread does: cut a batch, run it, and deal with what went wrong.
 
 #include <chrono>
+#include <cstdint>
 #include <new>
+#include <numeric>
 #include <utility>
 
 #include "base/fail.h"
@@ -16,20 +18,22 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-/// From the three blocks of a batch to those of each of its sequences.
-void scatter(const PackedBatch& batch, std::span<const float> out, RunResult& result) {
+/// So many times a device's least batch are worth waiting for others' sequences: from there on a
+/// larger batch is no faster by the token (cpu: 512; measured in bench/record/gemm).
+constexpr size_t kWellFilled = 4;
+
+/// The numbers of sequence `i` of the batch, which is number `ticket` of its call.
+void scatter(const PackedBatch& batch, std::span<const float> out, size_t i, size_t ticket,
+             RunResult& result) {
   const OutputLayout& layout = result.layout;
   const std::span<const float> weights = out.subspan(batch.sequences() * layout.vector);
   const std::span<const float> vectors = weights.subspan(batch.tokens() * layout.token_weight);
-  for (size_t i = 0; i < batch.sequences(); ++i) {
-    const auto first = static_cast<size_t>(batch.cu_seqlens[i]);
-    const size_t tokens = static_cast<size_t>(batch.cu_seqlens[i + 1]) - first;
-    float* to = result.values.data() + result.offsets[batch.tickets[i]];
-    to = std::copy_n(out.data() + i * layout.vector, layout.vector, to);
-    to =
-        std::copy_n(weights.data() + first * layout.token_weight, tokens * layout.token_weight, to);
-    std::copy_n(vectors.data() + first * layout.token_vector, tokens * layout.token_vector, to);
-  }
+  const auto first = static_cast<size_t>(batch.cu_seqlens[i]);
+  const size_t tokens = static_cast<size_t>(batch.cu_seqlens[i + 1]) - first;
+  float* to = result.values.data() + result.offsets[ticket];
+  to = std::copy_n(out.data() + i * layout.vector, layout.vector, to);
+  to = std::copy_n(weights.data() + first * layout.token_weight, tokens * layout.token_weight, to);
+  std::copy_n(vectors.data() + first * layout.token_vector, tokens * layout.token_vector, to);
 }
 
 }  // namespace
@@ -60,62 +64,100 @@ size_t Scheduler::budget(const Worker& w, const Job& job) const {
   return std::min(most, std::max(share, w.replica->device().info().least_tokens));
 }
 
-Scheduler::Slice Scheduler::cut(const Job& job, std::span<const size_t> tickets, size_t budget) {
-  Slice out;
+/// Takes out of the job what makes at most `budget` tokens, or the first sequence alone.
+bool Scheduler::cut(const Worker& w, Job& job, size_t budget, Piece& piece) {
+  const auto returned = std::find_if(job.returned.begin(), job.returned.end(),
+                                     [&](const Piece& p) { return !w.failed(p); });
+  const bool again = returned != job.returned.end();
+  const auto tickets = again ? std::span<const size_t>(returned->tickets)
+                             : std::span<const size_t>(job.order).subspan(job.next);
+  if (tickets.empty()) return false;
   const auto leading = tickets.first(leading_batch(job.sequences, tickets, budget));
-  out.tickets.assign(leading.begin(), leading.end());
-  for (size_t ticket : leading) out.tokens += job.sequences[ticket].ids.size();
+  piece.tickets.assign(leading.begin(), leading.end());
+  for (size_t ticket : leading) piece.tokens += job.sequences[ticket].ids.size();
+  job.open_tokens -= piece.tokens;
+  if (!again) {
+    job.next += leading.size();
+    return true;
+  }
+  piece.failed_on = returned->failed_on;
+  piece.alone = returned->alone;
+  returned->tickets.erase(returned->tickets.begin(),
+                          returned->tickets.begin() + static_cast<std::ptrdiff_t>(leading.size()));
+  returned->tokens -= piece.tokens;
+  if (returned->tickets.empty()) job.returned.erase(returned);
+  return true;
+}
+
+std::vector<std::shared_ptr<Scheduler::Job>> Scheduler::waiting_for(const Worker& w) const {
+  std::vector<std::shared_ptr<Job>> out;
+  for (const auto& job : jobs_) {
+    if (job->error || (job->only != nullptr && job->only != w.replica.get())) continue;
+    if (job->next < job->order.size() ||
+        std::any_of(job->returned.begin(), job->returned.end(),
+                    [&](const Piece& p) { return !w.failed(p); })) {
+      out.push_back(job);
+    }
+  }
+  std::stable_sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+    if (a->priority != b->priority) return a->priority > b->priority;
+    const bool a_waited = a->passed_over >= kPatience, b_waited = b->passed_over >= kPatience;
+    if (a_waited != b_waited) return a_waited;
+    return !a_waited && a->open_tokens < b->open_tokens;
+  });
   return out;
 }
 
-bool Scheduler::cut_returned(Worker& w, Job& job, Slice& slice) {
-  const auto it = std::find_if(job.returned.begin(), job.returned.end(),
-                               [&](const Slice& s) { return !w.failed(s); });
-  if (it == job.returned.end()) return false;
-  slice = cut(job, it->tickets, budget(w, job));
-  slice.failed_on = it->failed_on;
-  it->tickets.erase(it->tickets.begin(),
-                    it->tickets.begin() + static_cast<std::ptrdiff_t>(slice.tickets.size()));
-  it->tokens -= slice.tokens;
-  if (it->tickets.empty()) job.returned.erase(it);
-  return true;
-}
-
-bool Scheduler::cut_new(Worker& w, Job& job, Slice& slice) {
-  if (job.next == job.order.size()) return false;
-  slice = cut(job, std::span(job.order).subspan(job.next), budget(w, job));
-  job.next += slice.tickets.size();
-  return true;
-}
-
-bool Scheduler::take(Worker& w, std::shared_ptr<Job>& job, Slice& slice) {
-  for (auto it = jobs_.begin(); it != jobs_.end(); ++it) {
-    Job& candidate = **it;
-    if (candidate.error || (candidate.only != nullptr && candidate.only != w.replica.get())) {
+bool Scheduler::take(Worker& w, Slice& slice) {
+  const auto waiting = waiting_for(w);
+  if (waiting.empty()) return false;
+  const std::shared_ptr<Job>& first = waiting.front();
+  const size_t most = budget(w, *first);
+  const size_t enough = std::min(most, kWellFilled * w.replica->device().info().least_tokens);
+  bool alone = false;
+  for (const auto& job : waiting) {
+    const size_t room = job == first ? most : enough - std::min(enough, slice.tokens);
+    if (job != first && (alone || room == 0 || job->outputs != first->outputs)) {
+      ++job->passed_over;
       continue;
     }
-    if (!cut_returned(w, candidate, slice) && !cut_new(w, candidate, slice)) continue;
-    candidate.open_tokens -= slice.tokens;
-    ++candidate.running;
-    job = *it;
-    jobs_.splice(jobs_.end(), jobs_, it);  // the next batch is another call's, if there is one
-    return true;
+    // The next sequence of another call must fit, for cut takes at least one.
+    if (job != first && next_tokens(w, *job) > room) {
+      ++job->passed_over;
+      continue;
+    }
+    Piece piece;
+    cut(w, *job, room, piece);
+    alone = alone || piece.alone;
+    ++job->running;
+    job->passed_over = 0;
+    if (!std::exchange(job->begun, true)) job->result.queue_ms = ms_since(job->queued);
+    slice.add(job, std::move(piece));
   }
-  return false;
+  // Among equals the next turn is another's.
+  jobs_.remove(first);
+  jobs_.push_back(first);
+  return true;
 }
 
-void Scheduler::run_slice(Worker& w, const std::shared_ptr<Job>& job, Slice slice,
-                          std::unique_lock<std::mutex>& lock) {
+/// Of what cut would take first; more than any room where that has to be alone.
+size_t Scheduler::next_tokens(const Worker& w, const Job& job) {
+  for (const Piece& piece : job.returned) {
+    if (w.failed(piece)) continue;
+    return piece.alone ? SIZE_MAX : job.sequences[piece.tickets.front()].ids.size();
+  }
+  return job.sequences[job.order[job.next]].ids.size();
+}
+
+void Scheduler::run_slice(Worker& w, Slice slice, std::unique_lock<std::mutex>& lock) {
+  w.busy = true;
   lock.unlock();
   const auto start = Clock::now();
   std::exception_ptr error;
   std::string message;
   enum { kDone, kOutOfMemory, kDeviceFailed, kFailed } outcome = kDone;
   try {
-    const PackedBatch batch = pack(job->sequences, slice.tickets, job->rule);
-    std::vector<float> out(job->result.layout.numbers(batch.sequences(), batch.tokens()));
-    w.replica->run(batch, job->outputs, out);
-    scatter(batch, out, job->result);
+    run_batch(*w.replica, slice);
   } catch (const Error& e) {
     error = std::current_exception();
     message = e.what();
@@ -131,18 +173,24 @@ void Scheduler::run_slice(Worker& w, const std::shared_ptr<Job>& job, Slice slic
   }
   const double ms = ms_since(start);
   const std::string device = w.replica->device().info().name;
+  const BatchReport report{device, slice.parts.size(),     slice.sequences, slice.tokens,
+                           ms,     outcome == kOutOfMemory};
+  // Told before the calls that it ends go on, so that who asks afterwards finds it counted.
+  if (on_batch_ && (outcome == kDone || outcome == kOutOfMemory)) on_batch_(report);
   lock.lock();
-  --job->running;
+  w.busy = false;
+  for (const Part& part : slice.parts) --part.job->running;
+  const std::vector<std::shared_ptr<Job>> jobs = slice.jobs();
   if (outcome == kDone) {
-    done(w, *job, slice, ms);
+    done(w, slice, ms);
   } else if (outcome == kFailed) {
-    fail_job(*job, error);
+    failed(std::move(slice), error);
   } else if (outcome == kOutOfMemory) {
-    out_of_memory(w, *job, std::move(slice), message);
+    out_of_memory(w, std::move(slice), message);
   } else {
-    retire(w, *job, std::move(slice), message);
+    retire(w, std::move(slice), message);
   }
-  job->changed.notify_all();
+  for (const auto& job : jobs) job->changed.notify_all();
   if (outcome == kDeviceFailed && log_) {
     lock.unlock();
     log_to(log_, LogLevel::kWarning, "{} failed and is out of service: {}", device, message);
@@ -150,8 +198,26 @@ void Scheduler::run_slice(Worker& w, const std::shared_ptr<Job>& job, Slice slic
   }
 }
 
-void Scheduler::done(Worker& w, Job& job, const Slice& slice, double ms) {
-  job.unfinished -= slice.tickets.size();
+void Scheduler::run_batch(Replica& replica, const Slice& slice) {
+  std::vector<SequenceView> views;
+  views.reserve(slice.sequences);
+  for (const auto& [job, piece] : slice.parts) {
+    for (size_t ticket : piece.tickets) views.push_back(job->sequences[ticket]);
+  }
+  std::vector<size_t> order(views.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const Job& first = *slice.parts.front().job;
+  const PackedBatch batch = pack(views, order, first.rule);
+  std::vector<float> out(first.result.layout.numbers(batch.sequences(), batch.tokens()));
+  replica.run(batch, first.outputs, out);
+  size_t i = 0;
+  for (const auto& [job, piece] : slice.parts) {
+    for (size_t ticket : piece.tickets) scatter(batch, out, i++, ticket, job->result);
+  }
+}
+
+void Scheduler::done(Worker& w, const Slice& slice, double ms) {
+  for (const auto& [job, piece] : slice.parts) job->unfinished -= piece.tickets.size();
   ++w.batches;
   w.tokens += slice.tokens;
   w.busy_ms += ms;
@@ -165,39 +231,53 @@ void Scheduler::done(Worker& w, Job& job, const Slice& slice, double ms) {
   if (w.budget >= w.replica->batch_tokens()) w.budget = 0;
 }
 
-void Scheduler::out_of_memory(Worker& w, Job& job, Slice slice, const std::string& message) {
+/// The error does not say whose sequence it was.
+void Scheduler::failed(Slice slice, std::exception_ptr error) {
+  if (slice.parts.size() == 1) {
+    fail_job(*slice.parts.front().job, std::move(error));
+    return;
+  }
+  for (Part& part : slice.parts) part.piece.alone = true;
+  give_back(std::move(slice));
+}
+
+void Scheduler::out_of_memory(Worker& w, Slice slice, const std::string& message) {
   ++w.out_of_memory;
-  if (slice.tickets.size() == 1) {
-    slice.failed_on.push_back(w.id);
-    const bool elsewhere = job.only == nullptr &&
+  if (slice.sequences == 1) {
+    auto& [job, piece] = slice.parts.front();
+    piece.failed_on.push_back(w.id);
+    const bool elsewhere = job->only == nullptr &&
                            std::any_of(workers_.begin(), workers_.end(), [&](const auto& worker) {
-                             return worker->in_service() && !worker->failed(slice);
+                             return worker->in_service() && !worker->failed(piece);
                            });
     if (elsewhere || moving_) {
-      give_back(job, std::move(slice));
+      give_back(std::move(slice));
       return;
     }
-    fail_job(job, std::make_exception_ptr(Error(
-                      ErrorCode::kResourceExhausted,
-                      fmt::format("no memory for one sequence of {} tokens in a batch of its own: "
-                                  "{}; take a smaller max_length, a 16-bit dtype or another device",
-                                  slice.tokens, message))));
+    fail_job(*job,
+             std::make_exception_ptr(Error(
+                 ErrorCode::kResourceExhausted,
+                 fmt::format("no memory for one sequence of {} tokens in a batch of its own: "
+                             "{}; take a smaller max_length, a 16-bit dtype or another device",
+                             slice.tokens, message))));
     return;
   }
   if (w.raised) w.raise_after = std::min<size_t>(2 * w.raise_after, 1024);
   w.raised = false;
   w.full_batches = 0;
   w.budget = std::max<size_t>(1, slice.tokens / 2);
-  give_back(job, std::move(slice));  // comes out again in pieces of at most the new budget
+  give_back(std::move(slice));  // comes out again in pieces of at most the new budget
 }
 
-void Scheduler::give_back(Job& job, Slice slice) {
-  job.open_tokens += slice.tokens;
-  job.returned.push_front(std::move(slice));
+void Scheduler::give_back(Slice slice) {
+  for (Part& part : slice.parts) {
+    part.job->open_tokens += part.piece.tokens;
+    part.job->returned.push_front(std::move(part.piece));
+  }
   work_.notify_all();
 }
 
-void Scheduler::retire(Worker& w, Job& job, Slice slice, const std::string& message) {
+void Scheduler::retire(Worker& w, Slice slice, const std::string& message) {
   w.retired = true;
   Placement p = w.replica->placement();
   p.retired = true;
@@ -208,7 +288,7 @@ void Scheduler::retire(Worker& w, Job& job, Slice slice, const std::string& mess
   p.busy_ms = w.busy_ms;
   p.out_of_memory = w.out_of_memory;
   retired_.push_back(std::move(p));
-  give_back(job, std::move(slice));
+  give_back(std::move(slice));
   fail_stranded();
 }
 
@@ -237,12 +317,12 @@ std::exception_ptr Scheduler::stranded(const Job& job) const {
               fmt::format("no device is left to run on; move the model, for instance to \"cpu\"{}",
                           epitaphs())));
   }
-  for (const Slice& slice : job.returned) {
-    if (std::all_of(able.begin(), able.end(), [&](const Worker* w) { return w->failed(slice); })) {
+  for (const Piece& piece : job.returned) {
+    if (std::all_of(able.begin(), able.end(), [&](const Worker* w) { return w->failed(piece); })) {
       return std::make_exception_ptr(
           Error(ErrorCode::kResourceExhausted,
                 fmt::format("no memory on any device that is left for one sequence of {} tokens{}",
-                            slice.tokens, epitaphs())));
+                            piece.tokens, epitaphs())));
     }
   }
   return nullptr;

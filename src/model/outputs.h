@@ -16,6 +16,7 @@ struct Outputs {
   size_t dimension = 0;        ///< ... over so many of their first numbers; 0 = all
 
   bool of_tokens() const { return token_weights || token_vectors; }
+  bool operator==(const Outputs&) const = default;
 };
 
 /// The pooled vector as the model directory describes it, or the logits.

@@ -125,6 +125,7 @@ std::vector<Placement> ModelPlace::placement() const { return engine_.placement(
 std::vector<WarmupResult> ModelPlace::warmup(const WarmupOptions& options) {
   return engine_.warmup(options);
 }
+ModelLoad ModelPlace::load() const { return engine_.load(); }
 size_t ModelPlace::trim() { return engine_.trim(); }
 
 }  // namespace tamis

@@ -4,11 +4,13 @@
 #include <array>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <unordered_map>
 
 #include "base/fail.h"
 #include "engine/pair_rule.h"
 #include "tamis/embedder_impl.h"
+#include "tamis/tokenizer_access.h"
 
 namespace tamis {
 namespace {
@@ -123,93 +125,155 @@ Embedder::~Embedder() = default;
 Embedder Embedder::load(const std::filesystem::path& directory, const LoadOptions& options) {
   auto impl = std::make_shared<Impl>();
   impl->session = Session::load(directory, options);
-  if (impl->session.info.kind != ModelKind::kEmbedder) {
+  const ModelInfo& info = impl->session->info;
+  if (info.kind != ModelKind::kEmbedder) {
     fail(ErrorCode::kInvalidArgument,
          "{}: {} is a cross-encoder: it scores pairs and has no vectors", directory.string(),
-         impl->session.info.architecture);
+         info.architecture);
   }
   return Embedder(std::move(impl));
 }
 
-const ModelInfo& Embedder::info() const { return impl_->session.info; }
-MemoryPlan Embedder::memory_plan() const { return impl_->session.engine->plan(); }
-ModelPlace& Embedder::place() const { return *impl_->session.place; }
+const ModelInfo& Embedder::info() const { return impl_->session->info; }
+MemoryPlan Embedder::memory_plan() const { return impl_->session->engine->plan(); }
+ModelPlace& Embedder::place() const { return *impl_->session->place; }
+Tokenizer Embedder::tokenizer() const { return TokenizerAccess::of(impl_->session->tokenizer); }
 
 size_t Embedder::effective_max_length(size_t max_length) const {
-  const Session& s = impl_->session;
+  const Session& s = *impl_->session;
   const size_t asked = max_length > 0 ? max_length : s.engine->model().spec.default_max_length;
   return s.clamp_length(asked, s.tokenizer->single_overhead());
 }
 
-Embeddings Embedder::in_windows(std::span<const std::string_view> texts,
-                                const EmbedOptions& options, RunStats* stats) const {
+namespace {
+
+/// Runs `part(first, count)` on so many texts at once as memory suits, and joins what it gives.
+template <class Part>
+Embeddings in_windows(size_t texts, size_t window, const EmbedOptions& options, RunStats* stats,
+                      const Part& part) {
   Embeddings all;
   RunStats sum;
-  while (all.count < texts.size()) {
+  do {
     EmbedOptions some = options;
     const size_t before = all.count;
     if (options.progress) {
-      some.progress = [&, before](size_t done, size_t) {
-        options.progress(before + done, texts.size());
-      };
+      some.progress = [&, before](size_t done, size_t) { options.progress(before + done, texts); };
     }
-    RunStats part;
-    const size_t count = std::min(kSpladeTexts, texts.size() - before);
-    Embeddings window = embed(texts.subspan(before, count), some, &part);
-    all.count += window.count;
-    all.tokens.insert(all.tokens.end(), window.tokens.begin(), window.tokens.end());
-    std::move(window.sparse.begin(), window.sparse.end(), std::back_inserter(all.sparse));
-    sum += part;
-  }
+    RunStats run;
+    Embeddings next = part(before, std::min(window, texts - before), some, run);
+    sum += run;
+    if (before == 0 && next.count == texts) {
+      all = std::move(next);
+      break;
+    }
+    all.count += next.count;
+    all.tokens.insert(all.tokens.end(), next.tokens.begin(), next.tokens.end());
+    std::move(next.sparse.begin(), next.sparse.end(), std::back_inserter(all.sparse));
+  } while (all.count < texts);
   if (stats != nullptr) *stats = sum;
   return all;
+}
+
+/// How many texts run together.
+size_t window_of(const ModelSpec& spec) {
+  return spec.pooling == Pooling::kSplade ? kSpladeTexts : std::numeric_limits<size_t>::max();
+}
+
+void check_ids(std::span<const int32_t> ids, size_t text, size_t max_length, int64_t vocab) {
+  if (ids.empty()) fail(ErrorCode::kInvalidArgument, "text {}: no token ids", text);
+  if (ids.size() > max_length) {
+    fail(ErrorCode::kInvalidArgument, "text {}: {} token ids, and max_length is {}", text,
+         ids.size(), max_length);
+  }
+  for (int32_t id : ids) {
+    if (id >= 0 && id < vocab) continue;
+    fail(ErrorCode::kInvalidArgument,
+         "text {}: token id {} is none of this model, whose ids are 0 to {}", text, id, vocab - 1);
+  }
+}
+
+}  // namespace
+
+text::Encoding Embedder::Impl::encode(std::string_view text, const EmbedOptions& options,
+                                      size_t max_length, RunStats& run) const {
+  const text::Tokenizer& tokenizer = *session->tokenizer;
+  std::vector<int32_t> ids;
+  run.utf8_replacements += tokenizer.encode(text, ids);
+  const size_t whole = ids.size() + tokenizer.single_overhead();
+  if (cut_single(ids, max_length, tokenizer.single_overhead(), options.keep_end)) {
+    if (options.long_texts == LongText::kRefuse) {
+      fail(ErrorCode::kInvalidArgument, "a text has {} tokens, and max_length is {}", whole,
+           max_length);
+    }
+    ++run.truncated;
+  }
+  return tokenizer.build_single(ids);
+}
+
+Embeddings Embedder::Impl::embed(const Inputs& inputs, const EmbedOptions& options,
+                                 RunStats& run) const {
+  const ModelSpec& spec = session->engine->model().spec;
+  RunOptions run_options = session->run_options(options);
+  run_options.outputs = outputs_for(options, spec);
+  Embeddings out;
+  out.count = run.sequences = inputs.size();
+  for (size_t i = 0; i < out.count; ++i) {
+    out.tokens.push_back(inputs.tokens_of(i));
+    run.tokens += out.tokens.back();
+  }
+  const Stopwatch inferring;
+  const std::vector<SequenceView> views = inputs.views();
+  RunResult result = session->engine->run(views, run_options);
+  run.queue_ms = result.queue_ms;
+  run.inference_ms = inferring.ms() - run.queue_ms;
+  if (spec.pooling == Pooling::kSplade) {
+    for (size_t i = 0; i < out.count; ++i)
+      out.sparse.push_back(splade_weights(result.of(i).vector));
+  } else if (options.sparse) {
+    for (size_t i = 0; i < out.count; ++i) {
+      out.sparse.push_back(lexical_weights(views[i].ids, result.of(i).token_weights,
+                                           session->tokenizer->special_tokens()));
+    }
+  }
+  if (options.colbert) fill_colbert(result, options.dimension, out);
+  if (options.dense) fill_dense(result, options.dimension, out);
+  return out;
 }
 
 Embeddings Embedder::embed(std::span<const std::string_view> texts, const EmbedOptions& options,
                            RunStats* stats) const {
   const std::shared_ptr<Impl> alive = impl_;  // should the embedder be destroyed meanwhile
-  const Session& session = alive->session;
-  const ModelSpec& spec = session.engine->model().spec;
-  if (spec.pooling == Pooling::kSplade && texts.size() > kSpladeTexts) {
-    return in_windows(texts, options, stats);
+  if (options.long_texts == LongText::kChunk) {
+    fail(ErrorCode::kInvalidArgument, "an embedder has no chunks: truncate or refuse long texts");
   }
-  const text::Tokenizer& tokenizer = *session.tokenizer;
   const size_t max_length = effective_max_length(options.max_length);
-  RunOptions run_options = session.run_options(options);
-  run_options.outputs = outputs_for(options, spec);
-  RunStats run;
-  Embeddings out;
-  Inputs inputs;
-  std::vector<int32_t> ids;
-  const Stopwatch tokenizing;
-  for (std::string_view text : texts) {
-    ids.clear();
-    run.utf8_replacements += tokenizer.encode(text, ids);
-    run.truncated += cut_single(ids, max_length, tokenizer.single_overhead());
-    inputs.add(tokenizer.build_single(ids));
-    out.tokens.push_back(inputs.tokens_of(inputs.size() - 1));
-    run.tokens += out.tokens.back();
+  return in_windows(texts.size(), window_of(alive->session->engine->model().spec), options, stats,
+                    [&](size_t first, size_t count, const EmbedOptions& some, RunStats& run) {
+                      Inputs inputs;
+                      const Stopwatch tokenizing;
+                      for (std::string_view text : texts.subspan(first, count)) {
+                        inputs.add(alive->encode(text, options, max_length, run));
+                      }
+                      run.tokenize_ms = tokenizing.ms();
+                      return alive->embed(inputs, some, run);
+                    });
+}
+
+Embeddings Embedder::embed_ids(std::span<const std::vector<int32_t>> texts,
+                               const EmbedOptions& options, RunStats* stats) const {
+  const std::shared_ptr<Impl> alive = impl_;
+  const size_t max_length = effective_max_length(options.max_length);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    check_ids(texts[i], i, max_length, alive->session->info.vocab_size);
   }
-  run.sequences = texts.size();
-  run.tokenize_ms = tokenizing.ms();
-  const Stopwatch inferring;
-  out.count = texts.size();
-  RunResult result = session.engine->run(inputs.views(), run_options);
-  run.inference_ms = inferring.ms();
-  if (spec.pooling == Pooling::kSplade) {
-    for (size_t i = 0; i < out.count; ++i)
-      out.sparse.push_back(splade_weights(result.of(i).vector));
-  } else if (options.sparse) {
-    const std::vector<SequenceView> views = inputs.views();
-    for (size_t i = 0; i < out.count; ++i) {
-      out.sparse.push_back(
-          lexical_weights(views[i].ids, result.of(i).token_weights, tokenizer.special_tokens()));
-    }
-  }
-  if (options.colbert) fill_colbert(result, options.dimension, out);
-  if (options.dense) fill_dense(result, options.dimension, out);
-  if (stats != nullptr) *stats = run;
-  return out;
+  return in_windows(texts.size(), window_of(alive->session->engine->model().spec), options, stats,
+                    [&](size_t first, size_t count, const EmbedOptions& some, RunStats& run) {
+                      Inputs inputs;
+                      for (const std::vector<int32_t>& ids : texts.subspan(first, count)) {
+                        inputs.add({ids, std::vector<int32_t>(ids.size(), 0)});
+                      }
+                      return alive->embed(inputs, some, run);
+                    });
 }
 
 }  // namespace tamis

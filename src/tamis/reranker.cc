@@ -5,7 +5,8 @@
 
 #include "base/fail.h"
 #include "engine/pair_rule.h"
-#include "tamis/session.h"
+#include "tamis/embedder_impl.h"
+#include "tamis/tokenizer_access.h"
 
 namespace tamis {
 namespace {
@@ -34,14 +35,14 @@ size_t count_truncated(const std::vector<Results>& all) {
 }  // namespace
 
 struct Reranker::Impl {
-  Session session;
+  std::shared_ptr<const Session> session;
 
-  /// Ids of (query, passage) inputs for a cross-encoder, in order of request and passage.
-  Inputs pair_inputs(std::span<const RerankRequest> requests, const PairLimits& limits,
-                     std::vector<Results>& all, RunStats& stats) const;
-  /// For an embedder: each query, followed by its passages.
-  Inputs single_inputs(std::span<const RerankRequest> requests, size_t max_length,
-                       std::vector<Results>& all, RunStats& stats) const;
+  /// Ids of (query, passage) inputs for a cross-encoder, in order of request, passage and chunk.
+  Inputs pair_inputs(std::span<const RerankRequest> requests, const RerankOptions& options,
+                     size_t max_length, std::vector<Results>& all, RunStats& stats) const;
+  /// For an embedder: each query, followed by its passages, each in its chunks.
+  Inputs single_inputs(std::span<const RerankRequest> requests, const RerankOptions& options,
+                       size_t max_length, std::vector<Results>& all, RunStats& stats) const;
 };
 
 Reranker::Reranker(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -49,67 +50,125 @@ Reranker::Reranker(Reranker&&) noexcept = default;
 Reranker& Reranker::operator=(Reranker&&) noexcept = default;
 Reranker::~Reranker() = default;
 
+namespace {
+
+void require_scores(const Session& session) {
+  if (session.engine->model().spec.pooling != Pooling::kSplade) return;
+  fail(ErrorCode::kUnimplemented, "{}: a SPLADE model gives lexical weights: use Embedder",
+       session.info.directory.string());
+}
+
+}  // namespace
+
 Reranker Reranker::load(const std::filesystem::path& directory, const LoadOptions& options) {
   auto impl = std::make_shared<Impl>();
   impl->session = Session::load(directory, options);
-  if (impl->session.engine->model().spec.pooling == Pooling::kSplade) {
-    fail(ErrorCode::kUnimplemented, "{}: a SPLADE model gives lexical weights: use Embedder",
-         directory.string());
-  }
+  require_scores(*impl->session);
   return Reranker(std::move(impl));
 }
 
-const ModelInfo& Reranker::info() const { return impl_->session.info; }
-MemoryPlan Reranker::memory_plan() const { return impl_->session.engine->plan(); }
-ModelPlace& Reranker::place() const { return *impl_->session.place; }
+Reranker Reranker::of(const Embedder& embedder) {
+  auto impl = std::make_shared<Impl>();
+  impl->session = embedder.impl_->session;
+  require_scores(*impl->session);
+  return Reranker(std::move(impl));
+}
+
+const ModelInfo& Reranker::info() const { return impl_->session->info; }
+MemoryPlan Reranker::memory_plan() const { return impl_->session->engine->plan(); }
+ModelPlace& Reranker::place() const { return *impl_->session->place; }
+Tokenizer Reranker::tokenizer() const { return TokenizerAccess::of(impl_->session->tokenizer); }
 
 size_t Reranker::effective_max_length(size_t max_length) const {
-  const Session& s = impl_->session;
+  const Session& s = *impl_->session;
   const size_t least = info().kind == ModelKind::kCrossEncoder ? s.tokenizer->pair_overhead()
                                                                : s.tokenizer->single_overhead();
   return s.clamp_length(max_length, least);
 }
 
+namespace {
+
+[[noreturn]] void refuse_long(size_t request, size_t passage, size_t tokens, size_t max_length) {
+  fail(ErrorCode::kInvalidArgument,
+       "request {}, passage {}: {} tokens with the query and special ones, and max_length is {}",
+       request, passage, tokens, max_length);
+}
+
+/// The windows of a passage in `room` ids; one where they are not asked for.
+std::vector<std::span<const int32_t>> chunks_of(std::span<const int32_t> passage, size_t room,
+                                                const RerankOptions& options) {
+  if (options.long_passages == LongText::kChunk && room > 0) return windows(passage, room);
+  return {passage};
+}
+
+}  // namespace
+
 Inputs Reranker::Impl::pair_inputs(std::span<const RerankRequest> requests,
-                                   const PairLimits& limits, std::vector<Results>& all,
-                                   RunStats& stats) const {
-  const text::Tokenizer& tokenizer = *session.tokenizer;
+                                   const RerankOptions& options, size_t max_length,
+                                   std::vector<Results>& all, RunStats& stats) const {
+  const text::Tokenizer& tokenizer = *session->tokenizer;
+  const PairLimits limits{max_length, options.query_max_length, tokenizer.pair_overhead(),
+                          options.keep_end};
+  const bool chunk = options.long_passages == LongText::kChunk;
   Inputs inputs;
-  std::vector<int32_t> query, query_cut, passage;
+  std::vector<int32_t> query, query_cut, passage, none;
   for (size_t i = 0; i < requests.size(); ++i) {
     query.clear();
     stats.utf8_replacements += tokenizer.encode(requests[i].query, query);
     for (size_t j = 0; j < requests[i].passages.size(); ++j) {
       passage.clear();
       stats.utf8_replacements += tokenizer.encode(requests[i].passages[j], passage);
+      const size_t whole = query.size() + passage.size() + limits.overhead;
       query_cut = query;
       RerankResult& result = all[i][j];
-      result.truncated = cut_pair(query_cut, passage, limits);
-      inputs.add(tokenizer.build_pair(query_cut, passage));
-      result.tokens = inputs.tokens_of(inputs.size() - 1);
+      result.truncated = cut_pair(query_cut, chunk ? none : passage, limits);
+      if (result.truncated && options.long_passages == LongText::kRefuse) {
+        refuse_long(i, j, whole, max_length);
+      }
+      const size_t room = max_length - limits.overhead - query_cut.size();
+      const auto chunks = chunks_of(passage, room, options);
+      result.chunks = chunks.size();
+      for (const auto& window : chunks) {
+        inputs.add(tokenizer.build_pair(query_cut, window));
+        result.tokens += inputs.tokens_of(inputs.size() - 1);
+      }
     }
   }
   return inputs;
 }
 
-Inputs Reranker::Impl::single_inputs(std::span<const RerankRequest> requests, size_t max_length,
+Inputs Reranker::Impl::single_inputs(std::span<const RerankRequest> requests,
+                                     const RerankOptions& options, size_t max_length,
                                      std::vector<Results>& all, RunStats& stats) const {
-  const text::Tokenizer& tokenizer = *session.tokenizer;
+  const text::Tokenizer& tokenizer = *session->tokenizer;
+  const size_t overhead = tokenizer.single_overhead();
   Inputs inputs;
   std::vector<int32_t> ids;
-  auto add = [&](std::string_view text) {
+  const auto cut = [&](std::string_view text) {
     ids.clear();
     stats.utf8_replacements += tokenizer.encode(text, ids);
-    const bool cut = cut_single(ids, max_length, tokenizer.single_overhead());
-    inputs.add(tokenizer.build_single(ids));
-    return cut;
   };
   for (size_t i = 0; i < requests.size(); ++i) {
-    const bool query_cut = add(requests[i].query);
+    cut(requests[i].query);
+    const bool query_cut = cut_single(ids, max_length, overhead);
+    inputs.add(tokenizer.build_single(ids));
     for (size_t j = 0; j < requests[i].passages.size(); ++j) {
+      cut(requests[i].passages[j]);
+      const size_t whole = ids.size() + overhead;
       RerankResult& result = all[i][j];
-      result.truncated = add(requests[i].passages[j]) || query_cut;
-      result.tokens = inputs.tokens_of(inputs.size() - 1);
+      result.truncated = query_cut;
+      if (options.long_passages != LongText::kChunk) {
+        result.truncated |= cut_single(ids, max_length, overhead, options.keep_end);
+      }
+      if (result.truncated && options.long_passages == LongText::kRefuse) {
+        refuse_long(i, j, whole, max_length);
+      }
+      const auto chunks = chunks_of(ids, max_length - overhead, options);
+      result.chunks = chunks.size();
+      for (const auto& window : chunks) {
+        inputs.add(tokenizer.build_single(window));
+        result.tokens += inputs.tokens_of(inputs.size() - 1);
+      }
     }
   }
   return inputs;
@@ -117,14 +176,18 @@ Inputs Reranker::Impl::single_inputs(std::span<const RerankRequest> requests, si
 
 namespace {
 
+/// Of a passage's chunks the best one counts.
 void fill_logits(std::span<const float> outputs, size_t labels, std::vector<Results>& all) {
   size_t row = 0;
   for (Results& results : all) {
     for (RerankResult& result : results) {
-      const auto logits = outputs.subspan(row++ * labels, labels);
-      result.logit = logits[0];
-      result.score = sigmoid(logits[0]);
-      if (labels > 1) result.logits.assign(logits.begin(), logits.end());
+      for (size_t chunk = 0; chunk < result.chunks; ++chunk) {
+        const auto logits = outputs.subspan(row++ * labels, labels);
+        if (chunk > 0 && !(logits[0] > result.logit)) continue;
+        result.logit = logits[0];
+        if (labels > 1) result.logits.assign(logits.begin(), logits.end());
+      }
+      result.score = sigmoid(result.logit);
     }
   }
 }
@@ -144,7 +207,10 @@ void fill_cosines(std::span<const float> outputs, size_t size, std::vector<Resul
   for (Results& results : all) {
     const auto query = outputs.subspan(row++ * size, size);
     for (RerankResult& result : results) {
-      result.logit = cosine(query, outputs.subspan(row++ * size, size));
+      for (size_t chunk = 0; chunk < result.chunks; ++chunk) {
+        const float near = cosine(query, outputs.subspan(row++ * size, size));
+        if (chunk == 0 || near > result.logit) result.logit = near;
+      }
       result.score = static_cast<double>(result.logit);
     }
   }
@@ -163,24 +229,24 @@ std::vector<Results> Reranker::rerank(std::span<const RerankRequest> requests,
     for (size_t j = 0; j < all[i].size(); ++j) all[i][j].index = j;
   }
   const std::shared_ptr<Impl> alive = impl_;  // should the reranker be destroyed meanwhile
-  const Session& session = alive->session;
+  const Session& session = *alive->session;
   const bool pairs = info().kind == ModelKind::kCrossEncoder;
   const size_t max_length = effective_max_length(options.max_length);
   RunStats run;
   const Stopwatch tokenizing;
-  const PairLimits limits{max_length, options.query_max_length, session.tokenizer->pair_overhead()};
-  const Inputs inputs = pairs ? impl_->pair_inputs(requests, limits, all, run)
-                              : impl_->single_inputs(requests, max_length, all, run);
+  const Inputs inputs = pairs ? alive->pair_inputs(requests, options, max_length, all, run)
+                              : alive->single_inputs(requests, options, max_length, all, run);
   run.tokenize_ms = tokenizing.ms();
   const Stopwatch inferring;
-  const auto outputs = session.engine->run(inputs.views(), session.run_options(options)).values;
+  const RunResult result = session.engine->run(inputs.views(), session.run_options(options));
   const auto width = static_cast<size_t>(session.engine->model().output_size());
   if (pairs) {
-    fill_logits(outputs, width, all);
+    fill_logits(result.values, width, all);
   } else {
-    fill_cosines(outputs, width, all);
+    fill_cosines(result.values, width, all);
   }
-  run.inference_ms = inferring.ms();
+  run.queue_ms = result.queue_ms;
+  run.inference_ms = inferring.ms() - run.queue_ms;
   run.truncated = count_truncated(all);
   run.sequences = inputs.size();
   for (size_t i = 0; i < inputs.size(); ++i) run.tokens += inputs.tokens_of(i);

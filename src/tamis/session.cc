@@ -107,7 +107,8 @@ PackedBatch calibration_sample(const text::Tokenizer& tokenizer, const ModelSpec
 
 }  // namespace
 
-Session Session::load(const std::filesystem::path& directory, const LoadOptions& options) {
+std::shared_ptr<const Session> Session::load(const std::filesystem::path& directory,
+                                             const LoadOptions& options) {
   PlacementOptions placement = placement_options(options);
   parse_device_names(options.device);  // before anything is read
   const ModelSpec spec = read_spec(directory, options);
@@ -116,9 +117,10 @@ Session Session::load(const std::filesystem::path& directory, const LoadOptions&
   // weights takes two; they have nothing to do with each other.
   auto tokenizer =
       std::async(std::launch::async, [&] { return text::Tokenizer::load(directory, log); }).share();
-  Session session;
-  session.engine =
-      std::make_unique<ModelEngine>(HostModel::open(spec, log), device_set(options), log);
+  auto loaded = std::make_shared<Session>();
+  Session& session = *loaded;
+  session.engine = std::make_unique<ModelEngine>(HostModel::open(spec, log), device_set(options),
+                                                 log, options.on_batch);
   settle_dtype(options, session.engine->model(), placement);
   // Kept by the engine for a later move to int8 as well.
   session.engine->set_sample(
@@ -128,7 +130,7 @@ Session Session::load(const std::filesystem::path& directory, const LoadOptions&
   session.tokenizer = tokenizer.get();
   require_rows_for(*session.tokenizer, spec);
   session.info = make_info(session.engine->model());
-  return session;
+  return loaded;
 }
 
 size_t Session::clamp_length(size_t asked, size_t least) const {
@@ -148,6 +150,7 @@ RunStats& RunStats::operator+=(const RunStats& part) {
   truncated += part.truncated;
   utf8_replacements += part.utf8_replacements;
   tokenize_ms += part.tokenize_ms;
+  queue_ms += part.queue_ms;
   inference_ms += part.inference_ms;
   return *this;
 }

@@ -22,12 +22,14 @@ struct Session {
   std::unique_ptr<ModelPlace> place;
   ModelInfo info;
 
-  static Session load(const std::filesystem::path& directory, const LoadOptions& options);
+  static std::shared_ptr<const Session> load(const std::filesystem::path& directory,
+                                             const LoadOptions& options);
 
   /// What RerankOptions say of a run; outputs as the model's directory has them.
   template <class Options>
   RunOptions run_options(const Options& options) const {
-    return {options.batch_tokens, options.progress, usual_outputs(engine->model().spec), nullptr};
+    return {options.batch_tokens, options.progress, usual_outputs(engine->model().spec), nullptr,
+            options.call};
   }
 
   /// The limit that will hold: at most what the model allows, at least `least`.

@@ -2,7 +2,7 @@
 
 #include "base/fail.h"
 #include "engine/pair_rule.h"
-#include "text/tokenizer.h"
+#include "tamis/tokenizer_access.h"
 #include "text/truncate.h"
 
 namespace tamis {
@@ -16,10 +16,14 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::load(const std::filesystem::path& model_directory, const LogSink& log) {
-  auto impl = std::make_unique<Impl>();
-  impl->tokenizer = text::Tokenizer::load(model_directory, log);
+Tokenizer TokenizerAccess::of(std::shared_ptr<const text::Tokenizer> tokenizer) {
+  auto impl = std::make_unique<Tokenizer::Impl>();
+  impl->tokenizer = std::move(tokenizer);
   return Tokenizer(std::move(impl));
+}
+
+Tokenizer Tokenizer::load(const std::filesystem::path& model_directory, const LogSink& log) {
+  return TokenizerAccess::of(text::Tokenizer::load(model_directory, log));
 }
 
 TokenizedInput Tokenizer::encode(std::string_view text, size_t max_length) const {
