@@ -45,6 +45,8 @@ struct BatchReport {
   size_t calls = 0;  ///< whose sequences it had
   size_t sequences = 0;
   size_t tokens = 0;
+  size_t longest = 0;  ///< tokens of its longest sequence, to which others would pad
+  size_t budget = 0;   ///< tokens that it might have had
   double ms = 0;
   bool out_of_memory = false;  ///< it will be run in smaller parts
 };

@@ -37,6 +37,8 @@ struct Scheduler::Slice {
   std::vector<Part> parts;
   size_t tokens = 0;
   size_t sequences = 0;
+  size_t longest = 0;  ///< tokens of a sequence
+  size_t budget = 0;   ///< tokens that there was room for
 
   std::vector<std::shared_ptr<Job>> jobs() const {
     std::vector<std::shared_ptr<Job>> out;

@@ -115,6 +115,7 @@ bool Scheduler::take(Worker& w, Slice& slice) {
   const size_t most = budget(w, *first);
   const size_t enough = std::min(most, kWellFilled * w.replica->device().info().least_tokens);
   bool alone = false;
+  slice.budget = most;
   for (const auto& job : waiting) {
     const size_t room = job == first ? most : enough - std::min(enough, slice.tokens);
     if (job != first && (alone || room == 0 || job->outputs != first->outputs)) {
@@ -132,6 +133,9 @@ bool Scheduler::take(Worker& w, Slice& slice) {
     ++job->running;
     job->passed_over = 0;
     if (!std::exchange(job->begun, true)) job->result.queue_ms = ms_since(job->queued);
+    for (size_t ticket : piece.tickets) {
+      slice.longest = std::max(slice.longest, job->sequences[ticket].ids.size());
+    }
     slice.add(job, std::move(piece));
   }
   // Among equals the next turn is another's.
@@ -173,8 +177,9 @@ void Scheduler::run_slice(Worker& w, Slice slice, std::unique_lock<std::mutex>& 
   }
   const double ms = ms_since(start);
   const std::string device = w.replica->device().info().name;
-  const BatchReport report{device, slice.parts.size(),     slice.sequences, slice.tokens,
-                           ms,     outcome == kOutOfMemory};
+  const BatchReport report{device,       slice.parts.size(),     slice.sequences,
+                           slice.tokens, slice.longest,          slice.budget,
+                           ms,           outcome == kOutOfMemory};
   // Told before the calls that it ends go on, so that who asks afterwards finds it counted.
   if (on_batch_ && (outcome == kDone || outcome == kOutOfMemory)) on_batch_(report);
   lock.lock();
