@@ -93,5 +93,40 @@ TEST(SingleRule, KeepsTheBeginning) {
   EXPECT_TRUE(text.empty());
 }
 
+TEST(PairRule, AskedToKeepTheEndItCutsTheBeginningOfThePassage) {
+  PairLimits limits{32, 0, 4};
+  limits.keep_end = true;
+  const Cut got = cut(8, 25, limits);
+  EXPECT_TRUE(got.cut);
+  EXPECT_EQ(got.query, ids(8));
+  EXPECT_EQ(got.passage, ids(20, 1005));
+}
+
+TEST(Windows, OneWhereEverythingFits) {
+  const Ids all = ids(10);
+  ASSERT_EQ(windows(all, 10).size(), 1u);
+  EXPECT_EQ(windows(all, 10)[0].size(), 10u);
+  EXPECT_EQ(windows({}, 10).size(), 1u);
+}
+
+TEST(Windows, CoverEverythingOverlapAndEndFlush) {
+  for (size_t n : {11, 100, 1000}) {
+    for (size_t room : {1, 2, 10, 64}) {
+      if (room >= n) continue;
+      const Ids all = ids(n);
+      const auto got = windows(all, room);
+      EXPECT_EQ(got.front().front(), 0);
+      EXPECT_EQ(got.back().back(), static_cast<int32_t>(n) - 1);
+      for (size_t i = 0; i < got.size(); ++i) {
+        ASSERT_EQ(got[i].size(), room);
+        if (i == 0) continue;
+        const int32_t step = got[i].front() - got[i - 1].front();
+        EXPECT_GT(step, 0);
+        EXPECT_LE(step, static_cast<int32_t>(room)) << "a gap";
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tamis
