@@ -23,13 +23,17 @@ from pathlib import Path
 RANKS = {"base": 0, "numeric": 1, "io": 2, "batch": 2, "kernels": 2, "text": 3, "device": 4,
          "backend": 5, "model": 6, "engine": 7, "train": 7, "tamis": 8}
 SKINS = ("apps/cli", "apps/server", "bindings/c", "bindings/python")
+# What a skin may use of another: the command `tamis serve` starts the server.
+SKIN_DOORS = {"apps/cli": ("apps/server/service.h", "apps/server/config/settings.h")}
 # What a skin shares with the engine besides the public headers: raising errors, sizes in bytes, JSON,
 # NumPy's header, UTF-8.
 SKIN_TOOLS = ("src/base/fail.h", "src/base/byte_size.h", "src/io/json.h", "src/io/json_writer.h",
               "src/io/npy.h", "src/io/utf8.h")
 REGISTRY = "src/backend/registry.cc"
 # Third-party headers that only one place of the product may know: pattern -> that place's prefix.
-KEPT_IN = {r"simdjson\b": "src/io/json.cc", r"(oneapi/)?dnnl": "src/backend/cpu/"}
+KEPT_IN = {r"simdjson\b": "src/io/json.cc", r"(oneapi/)?dnnl": "src/backend/cpu/",
+           r"(boost|openssl)/": "apps/server/transport/", r"(prometheus|spdlog)/": "apps/server/watch/",
+           r"toml\+\+/": "apps/server/config/"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 STANDARD = re.compile(r"[a-z_]+|(assert|errno|float|limits|math|signal|std[a-z]+|string|time)\.h")
@@ -47,7 +51,8 @@ def includes(text: str) -> Iterator[tuple[int, str, bool]]:
 
 def resolve(root: Path, file: Path, name: str) -> str:
     """Path of an included file of ours from the root, or "" if it is none of ours."""
-    for base in (file.parent, root / "src", root / "include"):
+    bases = (file.parent, root / "src", root / "include", root / "apps", root / "apps/server")
+    for base in bases:
         path = base / name
         if path.is_file():
             return path.resolve().relative_to(root).as_posix()
@@ -105,7 +110,8 @@ def check_include(root: Path, file: Path, name: str, quoted: bool) -> str:
     if path.startswith("src/"):
         return check_in_src(path, target)
     skin = next((skin for skin in SKINS if path.startswith(skin + "/")), "")
-    if skin and not target.startswith(("include/tamis/", skin + "/", *SKIN_TOOLS)):
+    seen = ("include/tamis/", skin + "/", *SKIN_TOOLS, *SKIN_DOORS.get(skin, ()))
+    if skin and not target.startswith(seen):
         return f"{skin} may include <tamis/...> and its own files, not {target}"
     return ""
 

@@ -28,6 +28,7 @@ Command add_doctor(CLI::App& root);
 Command add_selftest(CLI::App& root);
 Command add_index(CLI::App& root);
 Command add_search(CLI::App& root);
+Command add_serve(CLI::App& root);
 Command add_verify(CLI::App& root);
 Command add_completion(CLI::App& root);
 

@@ -95,7 +95,7 @@ std::vector<Command> build(CLI::App& root) {
                                    add_inspect(root),   add_quantize(root), add_bench(root),
                                    add_devices(root),   add_doctor(root),   add_verify(root),
                                    add_selftest(root),  add_index(root),    add_search(root),
-                                   add_completion(root)};
+                                   add_serve(root),     add_completion(root)};
   for (const Command& command : commands) {
     command.app->set_help_flag("-h,--help", "show help");
     command.app->group("Commands");

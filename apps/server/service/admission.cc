@@ -14,20 +14,20 @@ constexpr size_t kManyAddresses = 10'000;
 
 }  // namespace
 
-Admission::Admission(const AdmissionLimits& limits) : limits_(limits) {}
+WorkAdmission::WorkAdmission(const WorkLimits& limits) : limits_(limits) {}
 
-void Admission::set_limits(const AdmissionLimits& limits) {
+void WorkAdmission::set_limits(const WorkLimits& limits) {
   const std::lock_guard lock(mutex_);
   limits_ = limits;
 }
 
-size_t Admission::most() const {
+size_t WorkAdmission::most() const {
   if (limits_.tokens > 0) return limits_.tokens;
   const auto in_time = static_cast<size_t>(tokens_per_s_ * limits_.max_wait_ms / 1000);
   return std::max(kLeastTokens, in_time);
 }
 
-std::shared_ptr<void> Admission::enter(size_t body_bytes, Refusal& refusal) {
+std::shared_ptr<void> WorkAdmission::enter(size_t body_bytes, Refusal& refusal) {
   const std::lock_guard lock(mutex_);
   const size_t most = this->most();
   const auto estimate = static_cast<size_t>(static_cast<double>(body_bytes) * tokens_per_byte_);
@@ -51,24 +51,24 @@ std::shared_ptr<void> Admission::enter(size_t body_bytes, Refusal& refusal) {
   });
 }
 
-void Admission::learn(size_t body_bytes, size_t tokens) {
+void WorkAdmission::learn(size_t body_bytes, size_t tokens) {
   if (body_bytes == 0) return;
   const std::lock_guard lock(mutex_);
   const double seen = static_cast<double>(tokens) / static_cast<double>(body_bytes);
   tokens_per_byte_ += (std::clamp(seen, 0.01, 2.0) - tokens_per_byte_) / 16;
 }
 
-void Admission::set_speed(double tokens_per_s) {
+void WorkAdmission::set_speed(double tokens_per_s) {
   const std::lock_guard lock(mutex_);
   tokens_per_s_ = tokens_per_s;
 }
 
-size_t Admission::waiting_tokens() const {
+size_t WorkAdmission::waiting_tokens() const {
   const std::lock_guard lock(mutex_);
   return tokens_;
 }
 
-size_t Admission::most_tokens() const {
+size_t WorkAdmission::most_tokens() const {
   const std::lock_guard lock(mutex_);
   return most();
 }

@@ -12,7 +12,7 @@
 
 namespace tamis::server {
 
-struct AdmissionLimits {
+struct WorkLimits {
   size_t requests = 512;
   size_t tokens = 0;  ///< 0 = what takes max_wait_ms at the speed measured
   int max_wait_ms = 10'000;
@@ -24,12 +24,12 @@ struct AdmissionLimits {
 /// One request counts at most an eighth of the limit, for the queue lets short ones past it: a
 /// large one does not shut the door, and none is too large for it.
 /// Thread rule: any thread.
-class Admission {
+class WorkAdmission {
  public:
   using Clock = std::chrono::steady_clock;
 
-  explicit Admission(const AdmissionLimits& limits);
-  void set_limits(const AdmissionLimits& limits);
+  explicit WorkAdmission(const WorkLimits& limits);
+  void set_limits(const WorkLimits& limits);
 
   struct Refusal {
     double retry_after_s = 1;
@@ -50,7 +50,7 @@ class Admission {
   size_t most() const;  ///< under the lock
 
   mutable std::mutex mutex_;
-  AdmissionLimits limits_;
+  WorkLimits limits_;
   size_t requests_ = 0, tokens_ = 0;
   double tokens_per_byte_ = 0.25;
   double tokens_per_s_ = 0;

@@ -79,6 +79,12 @@ std::string ServedModel::dtype() const {
   return {};
 }
 
+size_t ServedModel::replicas() const {
+  const auto placement = place().placement();
+  return static_cast<size_t>(
+      std::count_if(placement.begin(), placement.end(), [](auto& p) { return !p.retired; }));
+}
+
 ModelSet::Ref ModelSet::find(std::string_view name, Task task) const {
   const std::lock_guard lock(mutex_);
   if (models_.size() == 1) return require(models_.front(), task);

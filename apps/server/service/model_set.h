@@ -47,6 +47,7 @@ class ServedModel {
   /// Tokens of an input: `asked`, or the source's where that is 0; at most what the model takes.
   size_t max_length(size_t asked) const;
   std::string dtype() const;  ///< of its weights where it is: "f32"
+  size_t replicas() const;    ///< in service
   std::chrono::system_clock::time_point loaded() const { return loaded_; }
 
  private:
