@@ -76,8 +76,8 @@ Command add_serve(CLI::App& root) {
   for (const server::Setting& setting : server::all_settings()) {
     if (setting.secret) continue;
     auto& [of, values] = options->given.emplace_back(&setting, std::vector<std::string>());
-    const std::string help =
-        setting.fallback.empty() ? std::string(setting.help)
+    const std::string help = setting.fallback.empty()
+                                 ? std::string(setting.help)
                                  : fmt::format("{} (default: {})", setting.help, setting.fallback);
     app->add_option((setting.name == "model" ? "-m,--" : "--") + std::string(setting.name), values,
                     help)

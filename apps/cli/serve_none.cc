@@ -11,9 +11,10 @@ Command add_serve(CLI::App& root) {
   CLI::App* app = root.add_subcommand("serve", "Serve models over HTTP (not in this build)");
   app->allow_extras();
   return {app, [](auto) -> int {
-            throw Error(ErrorCode::kUnimplemented,
-                        "this build has no server; install libboost1.81-dev, libssl-dev, "
-                        "libspdlog-dev, prometheus-cpp-dev and libtomlplusplus-dev, and build again");
+            throw Error(
+                ErrorCode::kUnimplemented,
+                "this build has no server; install libboost1.81-dev, libssl-dev, "
+                "libspdlog-dev, prometheus-cpp-dev and libtomlplusplus-dev, and build again");
           }};
 }
 

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "base/fail.h"
+#include "dto/error_body.h"
 
 namespace tamis::server {
 namespace {
@@ -42,8 +43,8 @@ WorkLimits work_limits(const Settings& s) { return {s.max_requests, s.max_tokens
 
 }  // namespace
 
-App::App(const Settings& settings, ModelSet& models, const Devices& devices, Metrics& metrics,
-         Log& log)
+App::App(const Settings& settings, const LoadOptions& load_options, ModelSet& models,
+         const Devices& devices, Metrics& metrics, Log& log)
     : models_(models),
       devices_(devices),
       metrics_(metrics),
@@ -52,6 +53,7 @@ App::App(const Settings& settings, ModelSet& models, const Devices& devices, Met
                 [this] { return stats_json(metrics_, sources()); },
                 [this] { return metrics_.prometheus(sources()); },
                 [this] { return ready_ && !draining_; },
+                load_options,
                 settings.limits.body_bytes,
                 settings.max_requests,
                 settings.max_tokens},
@@ -263,7 +265,8 @@ void App::write_down(const Call& call, const Route& route, const Response& respo
               {"tokenize_ms", s.tokenize_ms},
               {"queue_ms", s.queue_ms},
               {"inference_ms", s.inference_ms},
-              {"total_ms", ms}});
+              {"total_ms", ms},
+              {"error", std::string_view(report.error)}});
 }
 
 }  // namespace tamis::server

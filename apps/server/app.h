@@ -21,9 +21,9 @@ namespace tamis::server {
 /// Thread rule: any thread.
 class App final : public Handler {
  public:
-  /// All of these must outlive it.
-  App(const Settings& settings, ModelSet& models, const Devices& devices, Metrics& metrics,
-      Log& log);
+  /// The last four must outlive it. `load_options` are those of models that requests load.
+  App(const Settings& settings, const LoadOptions& load_options, ModelSet& models,
+      const Devices& devices, Metrics& metrics, Log& log);
 
   Admission admit(const RequestHead& head) override;
   Response answer(Request request) override;

@@ -70,16 +70,20 @@ struct Service::Impl {
       : settings(s),
         log(s.log_level, s.log_format, s.log_file),
         devices(make_devices(s)),
-        app(s, models, *devices, metrics, log),
+        app(s, shared_options(s.load, "model"), models, *devices, metrics, log),
         http(std::make_unique<HttpServer>(server_options(s), app)) {
     app.set_transport(&http->counters());
   }
 
   /// With what every model of this server shares.
+  LoadOptions shared_options(LoadOptions options, const std::string& name) {
+    options.devices = devices;
+    options.log = log.sink(name);
+    options.on_batch = [this](const BatchReport& report) { app.batch(report); };
+    return options;
+  }
   ModelSource complete(ModelSource source) {
-    source.options.devices = devices;
-    source.options.log = log.sink(id_of(source));
-    source.options.on_batch = [this](const BatchReport& report) { app.batch(report); };
+    source.options = shared_options(source.options, id_of(source));
     return source;
   }
 

@@ -109,6 +109,34 @@ struct Pending {
   std::optional<Response> response;
 };
 
+/// Ends what waits on a socket when the time is over, and leaves the socket open, so that the
+/// client can be told. (The time of Stream itself closes it.) Used on the connection's strand.
+class Deadline {
+ public:
+  explicit Deadline(const Strand& strand) : timer_(strand) {}
+  ~Deadline() { *alive_ = false; }
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
+
+  void arm(Stream& stream, milliseconds limit) {
+    expired_ = false;
+    timer_.expires_after(limit);
+    timer_.async_wait([this, &stream, alive = alive_](Code error) {
+      if (error || !*alive) return;
+      expired_ = true;
+      Code ignored;
+      stream.socket().cancel(ignored);
+    });
+  }
+  void disarm() { timer_.cancel(); }
+  bool expired() const { return expired_; }
+
+ private:
+  decltype(Pending::timer) timer_;
+  bool expired_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
 /// `Transport` is Stream, or TLS over it.
 template <class Transport>
 class Session {
@@ -120,7 +148,8 @@ class Session {
         transport_(std::move(transport)),
         peer_(std::move(peer)),
         limits_(state_->options.limits),
-        buffer_(limits_.header_bytes + (64 << 10)) {}
+        buffer_(limits_.header_bytes + (64 << 10)),
+        deadline_(handle_->strand) {}
 
   /// Lets the server close it. For as long as this lives.
   void expose(Handle& handle) {
@@ -131,8 +160,9 @@ class Session {
   }
 
   Awaitable<void> requests() {
-    while (co_await next_request()) {
-    }
+    // g++ 12 makes an illegal instruction of a loop whose condition waits.
+    bool more = true;
+    while (more) more = co_await next_request();
   }
 
  private:
@@ -155,9 +185,11 @@ class Session {
     parser_.emplace();
     parser_->header_limit(static_cast<uint32_t>(limits_.header_bytes));
     parser_->body_limit(limits_.body_bytes);
-    stream().expires_after(milliseconds(limits_.header_ms));
+    stream().expires_never();
+    deadline_.arm(stream(), milliseconds(limits_.header_ms));
     auto [error, bytes] = co_await http::async_read_header(transport_, buffer_, *parser_, kAwait);
     (void)bytes;
+    deadline_.disarm();
     if (error) co_return co_await header_failed(error);
     const auto& header = parser_->get();
     keep_alive_ = header.keep_alive();
@@ -186,10 +218,11 @@ class Session {
   }
 
   Awaitable<bool> header_failed(Code error) {
+    if (deadline_.expired()) co_return co_await refuse(408, "the header took too long");
     if (error == http::error::end_of_stream || error == asio::error::operation_aborted) {
       co_return false;
     }
-    if (error == beast::error::timeout) co_return co_await refuse(408, "the header took too long");
+    if (error == http::error::body_limit) co_return co_await refuse(413, "the body is too large");
     if (error == http::error::header_limit || error == http::error::buffer_overflow) {
       co_return co_await refuse(431, "the header is too large");
     }
@@ -209,6 +242,7 @@ class Session {
     }
     BodyCharge charge(state_->bodies);
     const int refused = co_await read_body(charge);
+    deadline_.disarm();
     if (refused == 499) {
       ++state_->counters.clients_gone;
       co_return false;
@@ -232,9 +266,12 @@ class Session {
       handle_->stop = stop;
     }
     ++state_->counters.requests_running;
-    Response response = admission.kind == Admission::Kind::kAtOnce
-                            ? run(*state_, std::move(request))
-                            : co_await on_worker(std::move(request), stop);
+    Response response;
+    if (admission.kind == Admission::Kind::kAtOnce) {
+      response = run(*state_, std::move(request));
+    } else {
+      response = co_await on_worker(std::move(request), stop);
+    }
     --state_->counters.requests_running;
     co_return co_await finish(std::move(response));
   }
@@ -242,7 +279,8 @@ class Session {
   /// 0, or the status to refuse with; 499: the client is gone.
   Awaitable<int> read_body(BodyCharge& charge) {
     if (parser_->is_done()) co_return 0;
-    stream().expires_after(milliseconds(limits_.body_ms));
+    stream().expires_never();
+    deadline_.arm(stream(), milliseconds(limits_.body_ms));
     // Before anything is kept of it.
     if (!charge.at_least(parser_->content_length().value_or(0))) co_return 503;
     if (beast::iequals(parser_->get()[http::field::expect], "100-continue")) {
@@ -255,7 +293,7 @@ class Session {
       auto [error, bytes] = co_await http::async_read_some(transport_, buffer_, *parser_, kAwait);
       (void)bytes;
       if (error == http::error::body_limit) co_return 413;
-      if (error == beast::error::timeout) co_return 408;
+      if (deadline_.expired()) co_return 408;
       if (error == http::error::partial_message || error == http::error::end_of_stream) {
         co_return 499;
       }
@@ -320,7 +358,8 @@ class Session {
     const bool expects = parser_->is_header_done() && parser_->get().count(http::field::expect) > 0;
     if (unread && !response.close && !parser_->chunked() && !expects &&
         parser_->content_length_remaining().value_or(kWorthReading + 1) <= kWorthReading) {
-      unread = !co_await discard_body();
+      const bool discarded = co_await discard_body();
+      unread = !discarded;
     }
     const bool keep = keep_alive_ && !unread && !response.close && !state_->draining;
     const int status = response.status;
@@ -407,6 +446,7 @@ class Session {
   Peer peer_;
   TransportLimits limits_;
   beast::flat_buffer buffer_;
+  Deadline deadline_;
   std::optional<Parser> parser_;
   RequestHead head_;
   bool keep_alive_ = false;

@@ -66,6 +66,7 @@ struct HttpServer::Impl {
   std::vector<std::thread> threads;
   std::mutex stopping;
   bool stopped = false;
+  std::atomic<bool> cut{false};  ///< a connection was ended before its answer was written
 
   void open(size_t index);
   void open_tcp(const Listener& listener, Listening& out);
@@ -259,10 +260,9 @@ bool HttpServer::stop(int limit_ms) {
   s.each_connection([](Handle& h) {
     if (h.idle && h.close) h.close();
   });
-  const bool all = s.wait_for_none(until);
+  if (!s.wait_for_none(until)) s.cut = true;
   const std::lock_guard turn(s.stopping);
-  if (s.stopped) return all;
-  s.stopped = true;
+  if (std::exchange(s.stopped, true)) return !s.cut;
   s.each_connection([](Handle& h) {
     const std::lock_guard lock(h.stop_mutex);
     h.stop.request_stop();
@@ -273,7 +273,7 @@ bool HttpServer::stop(int limit_ms) {
   s.guard.reset();
   s.state->io.stop();
   for (std::thread& thread : s.threads) thread.join();
-  return all;
+  return !s.cut;
 }
 
 void HttpServer::reload_tls() {
