@@ -242,9 +242,12 @@ Settings read_settings(const GivenFlags& flags, const Environment& environment) 
     model.max_length = settings.max_length;
   }
   const auto* tables = file["model"].as_array();
-  if (tables != nullptr && tables->is_array_of_tables() && merged.count("model") == 0) {
+  if (tables != nullptr && tables->is_array_of_tables()) {
+    // Checked as well where --model replaces them.
+    const bool replaced = merged.count("model") > 0;
     for (const toml::node& node : *tables) {
-      settings.models.push_back(read_model(settings.file, *node.as_table(), settings));
+      ModelSource model = read_model(settings.file, *node.as_table(), settings);
+      if (!replaced) settings.models.push_back(std::move(model));
     }
   }
   for (const auto& [file_of, keys] : {std::pair{&settings.api_key_file, &settings.api_keys},
