@@ -157,6 +157,21 @@ void DeviceSet::add_sims(std::vector<KnownDevice>& out) const {
   }
 }
 
+namespace {
+
+/// An open device says what memory it has, or that it has failed.
+void ask_if_open(KnownDevice& d) {
+  if (!d.opened) return;
+  try {
+    d.memory = d.opened->memory();
+  } catch (const Error& e) {
+    d.usable = false;
+    d.problem = e.what();
+  }
+}
+
+}  // namespace
+
 void DeviceSet::add_gpus(std::vector<KnownDevice>& out) const {
   std::vector<GpuStatus> gpus;
   if (load_nvml() != nullptr) {
@@ -176,6 +191,7 @@ void DeviceSet::add_gpus(std::vector<KnownDevice>& out) const {
     d.utilisation_percent = gpu.utilisation_percent;
     d.processes = std::move(gpu.processes);
     d.opened = opened(d.name);
+    ask_if_open(d);  // NVML does not know of a context that has failed
     out.push_back(std::move(d));
   }
   // What is open is known without NVML too.
@@ -186,12 +202,7 @@ void DeviceSet::add_gpus(std::vector<KnownDevice>& out) const {
     KnownDevice d;
     d.name = key.first;
     d.opened = device;
-    try {
-      d.memory = device->memory();
-    } catch (const Error& e) {
-      d.usable = false;
-      d.problem = e.what();
-    }
+    ask_if_open(d);
     out.push_back(std::move(d));
   }
 }

@@ -117,13 +117,12 @@ bool Scheduler::take(Worker& w, Slice& slice) {
   bool alone = false;
   slice.budget = most;
   for (const auto& job : waiting) {
-    const size_t room = job == first ? most : enough - std::min(enough, slice.tokens);
-    if (job != first && (alone || room == 0 || job->outputs != first->outputs)) {
-      ++job->passed_over;
-      continue;
-    }
-    // The next sequence of another call must fit, for cut takes at least one.
-    if (job != first && next_tokens(w, *job) > room) {
+    const size_t limit = job == first            ? most
+                         : job->batch_tokens > 0 ? std::min(enough, job->batch_tokens)
+                                                 : enough;
+    const size_t room = limit - std::min(limit, slice.tokens);
+    // Of another call the next sequence must fit, for cut takes at least one.
+    if (job != first && (alone || job->outputs != first->outputs || next_tokens(w, *job) > room)) {
       ++job->passed_over;
       continue;
     }

@@ -6,13 +6,6 @@
 #include "base/fail.h"
 
 namespace tamis::cuda {
-namespace {
-
-/// For copies that wait for their own piece of pinned memory: long after any of them should be
-/// done.
-constexpr std::chrono::milliseconds kCopyTimeout{60'000};
-
-}  // namespace
 
 PinnedPieces::PinnedPieces(const Card& card) : card_(card) {
   for (auto* pieces : {&up_, &down_}) {
@@ -27,7 +20,7 @@ PinnedPieces::Piece& PinnedPieces::next(std::array<Piece, 2>& pieces, size_t& tu
   Piece& piece = pieces[turn++ % pieces.size()];
   if (piece.busy) {
     wait_for(
-        card_, [&] { return cudaEventQuery(piece.used.get()); }, kCopyTimeout);
+        card_, [&] { return cudaEventQuery(piece.used.get()); }, patience_);
     deliver(piece);
   }
   return piece;
@@ -114,7 +107,7 @@ CudaStream::~CudaStream() {
   try {
     use(*card_);
     wait_for(
-        *card_, [&] { return cudaStreamQuery(stream_.get()); }, kCopyTimeout);
+        *card_, [&] { return cudaStreamQuery(stream_.get()); }, pinned_.patience());
   } catch (const Error&) {
   }
 }
@@ -183,6 +176,8 @@ void CudaStream::wait(const Event& event) {
 }
 
 void CudaStream::synchronize(std::chrono::milliseconds timeout) {
+  // Whoever does not wait longer here does not want to elsewhere: the card may hang.
+  pinned_.set_patience(timeout);
   use(*card_);
   wait_for(
       *card_, [&] { return cudaStreamQuery(stream_.get()); }, timeout);

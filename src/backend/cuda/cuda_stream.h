@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <vector>
@@ -18,6 +19,9 @@ class PinnedPieces {
   static constexpr size_t kPieceBytes = size_t{256} << 10;
 
   explicit PinnedPieces(const Card& card);
+  /// How long a copy may take that has to be waited for: at first a minute.
+  void set_patience(std::chrono::milliseconds patience) { patience_ = patience; }
+  std::chrono::milliseconds patience() const { return patience_; }
   void upload(void* device, const void* host, size_t bytes, cudaStream_t stream);
   void download(void* host, const void* device, size_t bytes, cudaStream_t stream);
   /// Hands over all downloads; all work must be done.
@@ -39,6 +43,7 @@ class PinnedPieces {
   const Card& card_;
   std::array<Piece, 2> up_, down_;
   size_t up_turn_ = 0, down_turn_ = 0;
+  std::chrono::milliseconds patience_{60'000};
 };
 
 class CudaStream : public Stream, public std::enable_shared_from_this<CudaStream> {

@@ -86,15 +86,25 @@ struct FakeCuda {
   virtual void set_protect(bool on) = 0;
   virtual void set_slow_factor(int device, double factor) = 0;
 
+  /// What the device has from now on; less than what is allocated leaves nothing free. At most
+  /// what it had at set_up.
+  virtual void set_memory(int device, size_t bytes) = 0;
+
   /// The n-th allocation of the process fails, counted from 1 as FakeCounts::allocation_attempts;
   /// 0: none. The second form: that one and all that follow.
   virtual void fail_allocation(long n) = 0;
   virtual void fail_allocations_from(long n) = 0;
-  /// The n-th command from now on (1 = the next one) breaks the device instead of being done; what
-  /// is queued is dropped. From then on each call that concerns the device returns `error`, but
-  /// calls that give something back still do so.
+  /// The same of one device's memory alone, counted from now on (1 = the next one); 0: none.
+  virtual void fail_allocation_on(int device, long nth) = 0;
+  virtual void fail_allocations_on_from(int device, long nth) = 0;
+  /// The n-th command from now on (1 = the next one; 0 = at once, without a command) breaks the
+  /// device instead of being done; what is queued is dropped. From then on each call that concerns
+  /// the device returns `error`, but calls that give something back still do so.
   virtual void break_device(int device, long nth_command, cudaError_t error) = 0;
-  /// The device works again, its allocations are as they were. Also forgets a planned break.
+  /// Its commands are not done, however often somebody asks, until it is healed or it breaks.
+  virtual void hang(int device) = 0;
+  /// The device works again, its allocations are as they were. Also forgets a planned break and
+  /// allocations that should fail.
   virtual void heal(int device) = 0;
 
   virtual FakeCounts counts() const = 0;

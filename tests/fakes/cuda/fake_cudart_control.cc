@@ -40,6 +40,29 @@ class Control final : public FakeCuda {
     }
   }
 
+  void set_memory(int device, size_t bytes) override {
+    const Lock lock(state_.mutex);
+    if (Device* found = find(device)) found->facts.memory_bytes = bytes;
+  }
+
+  void fail_allocation_on(int device, long nth) override {
+    const Lock lock(state_.mutex);
+    if (Device* found = find(device)) found->fail_in = nth;
+  }
+
+  void fail_allocations_on_from(int device, long nth) override {
+    const Lock lock(state_.mutex);
+    if (Device* found = find(device)) {
+      found->fail_from_in = nth;
+      found->fails_from_now = false;
+    }
+  }
+
+  void hang(int device) override {
+    const Lock lock(state_.mutex);
+    if (Device* found = find(device)) found->hanging = true;
+  }
+
   void fail_allocation(long n) override {
     const Lock lock(state_.mutex);
     state_.fail_at = n;
@@ -55,6 +78,7 @@ class Control final : public FakeCuda {
     if (Device* found = find(device)) {
       found->break_in = nth_command;
       found->break_with = error;
+      if (nth_command == 0) state_.fault(*found, error);
     }
   }
 
@@ -63,6 +87,8 @@ class Control final : public FakeCuda {
     if (Device* found = find(device)) {
       found->break_in = 0;
       found->broken = cudaSuccess;
+      found->hanging = found->fails_from_now = false;
+      found->fail_in = found->fail_from_in = 0;
     }
   }
 

@@ -77,7 +77,7 @@ std::map<std::byte*, Allocation>::const_iterator Device::find(const void* p, siz
 std::byte* Device::allocate(size_t bytes) {
   if (bytes > facts.memory_bytes) return nullptr;
   const size_t counted = round_up(bytes, kAlignment);
-  if (counted > facts.memory_bytes - used) return nullptr;
+  if (used > facts.memory_bytes || counted > facts.memory_bytes - used) return nullptr;
   const Allocation made{bytes, counted + kGuard};
   // The first hole, so that no more memory of the host is touched than the peak needs.
   std::byte* at = region;
@@ -151,6 +151,7 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
     return call.done();
   }
   Device& device = *call.device();
+  if (device.allocation_fails()) return call.done(cudaErrorMemoryAllocation);
   call.state.wait_not_busy(call.lock, device);
   device.set_access(true);
   std::byte* made = device.allocate(bytes);
@@ -233,7 +234,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
   }
   const Device& device = *call.device();
   *total_bytes = device.facts.memory_bytes;
-  *free_bytes = device.facts.memory_bytes - device.used;
+  *free_bytes = device.facts.memory_bytes - std::min(device.facts.memory_bytes, device.used);
   return call.done();
 }
 

@@ -165,6 +165,12 @@ bool State::allocation_fails() {
   return n == fail_at || (fail_from != 0 && n >= fail_from);
 }
 
+bool Device::allocation_fails() {
+  if (fail_from_in > 0 && --fail_from_in == 0) fails_from_now = true;
+  const bool now = fail_in > 0 && --fail_in == 0;
+  return now || fails_from_now;
+}
+
 // --- Calls.
 
 Call::Call(const char* function, Gate gate)

@@ -119,6 +119,10 @@ struct Device {
   std::vector<std::shared_ptr<Stream>> streams;  ///< the legacy one first
   cudaError_t broken = cudaSuccess;
   long break_in = 0;
+  bool hanging = false;
+  long fail_in = 0;             ///< allocations until one fails; 0: none will
+  long fail_from_in = 0;        ///< allocations until all fail; 0: never
+  bool fails_from_now = false;  ///< that has come
   cudaError_t break_with = cudaSuccess;
   bool busy = false;  ///< a command runs, on some thread
   double clock_ms = 0;
@@ -131,6 +135,7 @@ struct Device {
   void set_access(bool accessible);
   /// Null if it does not fit.
   std::byte* allocate(size_t bytes);
+  bool allocation_fails();
   void release(std::byte* p);
   /// Texts on guards that were written to, which are then made good.
   std::vector<std::string> damaged_guards();

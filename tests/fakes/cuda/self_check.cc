@@ -312,6 +312,56 @@ void check_faults() {
   CHECK(fake_cuda()->live().none());
 }
 
+void check_one_device() {
+  fake_cuda()->set_up(machine(2));
+  void* p = nullptr;
+  fake_cuda()->fail_allocation_on(1, 2);
+  OK(cudaSetDevice(1));
+  OK(cudaMalloc(&p, 4));
+  OK(cudaFree(p));
+  CHECK(cudaMalloc(&p, 4) == cudaErrorMemoryAllocation);
+  OK(cudaMalloc(&p, 4));
+  OK(cudaFree(p));
+  fake_cuda()->fail_allocations_on_from(1, 2);
+  OK(cudaMalloc(&p, 4));
+  OK(cudaFree(p));
+  for (int i = 0; i < 3; ++i) CHECK(cudaMalloc(&p, 4) == cudaErrorMemoryAllocation);
+  OK(cudaSetDevice(0));
+  OK(cudaMalloc(&p, 4));
+  OK(cudaFree(p));
+  fake_cuda()->heal(1);
+  OK(cudaSetDevice(1));
+  OK(cudaMalloc(&p, 4));
+
+  size_t free_bytes = 0, total_bytes = 0;
+  fake_cuda()->set_memory(1, 1 << 20);
+  OK(cudaMemGetInfo(&free_bytes, &total_bytes));
+  CHECK(total_bytes == 1 << 20 && free_bytes < total_bytes);
+  void* q = nullptr;
+  CHECK(cudaMalloc(&q, 1 << 20) == cudaErrorMemoryAllocation);
+  fake_cuda()->set_memory(1, 1);
+  OK(cudaMemGetInfo(&free_bytes, &total_bytes));
+  CHECK(free_bytes == 0);
+  fake_cuda()->set_memory(1, 8 << 20);
+  OK(cudaFree(p));
+
+  float* values = device_array(4);
+  cudaStream_t s = new_stream();
+  fake_cuda()->hang(1);
+  OK(launch_scale({values, 4, 1}, s));
+  for (int i = 0; i < 100; ++i) CHECK(cudaStreamQuery(s) == cudaErrorNotReady);
+  REFUSED(cudaErrorUnknown, cudaStreamSynchronize(s));
+  fake_cuda()->heal(1);
+  OK(cudaStreamSynchronize(s));
+  CHECK(fake_cuda()->counts().launches["scale"] == 1);
+  fake_cuda()->break_device(1, 0, cudaErrorDevicesUnavailable);
+  CHECK(cudaMemGetInfo(&free_bytes, &total_bytes) == cudaErrorDevicesUnavailable);
+  fake_cuda()->heal(1);
+  OK(cudaStreamDestroy(s));
+  OK(cudaFree(values));
+  CHECK(fake_cuda()->live().none());
+}
+
 }  // namespace
 
 cudaError_t launch_scale(ScaleArguments arguments, cudaStream_t stream, dim3 grid, dim3 block,
@@ -339,6 +389,7 @@ int main() {
   check_order();
   check_refusals();
   check_faults();
+  check_one_device();
   check_graphs();
   check_threads();
   check_cublaslt();

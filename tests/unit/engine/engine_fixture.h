@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "on_devices.h"
 #include "tamis/device.h"
 #include "tamis/error.h"
 #include "tamis/place.h"
@@ -23,9 +25,11 @@ inline std::filesystem::path small_model(const std::string& name = "xlmr-ce") {
   return std::filesystem::path(TAMIS_SOURCE_DIR) / "tests/fixtures/models" / name;
 }
 
-/// A query and passages of 1 to 60 words, the same on every run.
+/// A query and passages of 1 to 60 words, the same on every run; from twenty on kSmaller says how
+/// many of them.
 struct Work {
-  explicit Work(size_t count) {
+  explicit Work(size_t wanted) {
+    const size_t count = wanted < 20 ? wanted : std::max<size_t>(8, wanted / kSmaller);
     const std::vector<std::string> words = {"a", "drum", "sieve", "of", "fine", "horsehair", "sky"};
     size_t state = 7;
     for (size_t i = 0; i < count; ++i) {
@@ -57,17 +61,6 @@ inline void expect_same(const std::vector<float>& got, const std::vector<float>&
     ASSERT_TRUE(std::abs(static_cast<double>(got[i]) - want[i]) <= tolerance)
         << "passage " << i << ": got " << got[i] << ", want " << want[i];
   }
-}
-
-/// A place for the model, by its name; sims are described by `sims`.
-inline LoadOptions on(const std::string& device, std::vector<std::string> sims = {}) {
-  LoadOptions options;
-  options.device = device;
-  DevicesOptions devices;
-  devices.sims = std::move(sims);
-  devices.cuda_plugin = "none";  // tests/cuda has GPUs
-  options.devices = std::make_shared<Devices>(devices);
-  return options;
 }
 
 template <class Action>

@@ -43,7 +43,7 @@ TEST(MemoryWatch, NamesAModelByItsDirectoryHoweverThatIsWritten) {
 }
 
 TEST(MemoryWatch, CallsBackUntilItIsDestroyed) {
-  const Devices devices({{"memory=1GiB"}, "none", "/"});
+  const Devices devices = *on("cpu", {"memory=1GiB"}).devices;
   std::atomic<int> calls{0};
   {
     const DeviceWatch watch = devices.watch(1, [&](const std::vector<DeviceStatus>& all) {

@@ -73,11 +73,11 @@ TEST(Batching, ProgressGoesUpToTheEndAndMayCancel) {
     size_t last = 0;
     options.progress = [&](size_t done, size_t total) {
       EXPECT_GT(done, last);
-      EXPECT_EQ(total, 50u);
+      EXPECT_EQ(total, work.passages.size());
       last = done;
     };
     logits(reranker, work, options);
-    EXPECT_EQ(last, 50u);
+    EXPECT_EQ(last, work.passages.size());
     options.progress = [](size_t, size_t) { throw Stop(); };
     EXPECT_THROW(logits(reranker, work, options), Stop);
     expect_same(logits(reranker, work), want, 0);
@@ -134,7 +134,10 @@ TEST_P(OutOfMemory, TheLowerBudgetIsRememberedAndRaisedAgain) {
   EXPECT_LE(reranker.placement()[0].batch_tokens, 150u);
   logits(reranker, Work(5), large);
   EXPECT_EQ(splits(reranker), first) << "the next call ran into the same wall";
-  for (int i = 0; i < 40; ++i) logits(reranker, work, large);
+  for (int i = 0; i < 40; ++i) {
+    logits(reranker, work, large);
+    if (kSmaller > 1 && splits(reranker) > first) break;
+  }
   EXPECT_GT(splits(reranker), first) << "a larger batch was never tried again";
   EXPECT_LT(splits(reranker), first + 40) << "larger batches are tried too often";
 }
