@@ -17,6 +17,10 @@ namespace tamis {
 /// Large pieces of work are so many times smaller here. Kernels are emulated a thread at a time.
 inline constexpr size_t kSmaller = 6;
 
+/// How far f16 scores may be from the cpu's: a card's activations are f16 as well, and what is asked
+/// of f16 against f32 is the same.
+inline constexpr double kF16Apart = 5e-3;
+
 /// As Devices::describe_sim: memory, slow, and faults. What is a sim's alone (gflops, launch_us,
 /// copy_gbps, seed, order) is nothing to a card.
 void describe_card(const std::string& name, const std::string& description);

@@ -16,6 +16,9 @@ namespace tamis {
 /// Large pieces of work are so many times smaller here.
 inline constexpr size_t kSmaller = 1;
 
+/// How far f16 scores may be from the cpu's, which has f32 activations as well.
+inline constexpr double kF16Apart = 1e-3;
+
 /// A place for the model, by its name; sims are described by `sims`.
 inline LoadOptions on(const std::string& device, std::vector<std::string> sims = {}) {
   LoadOptions options;
