@@ -47,7 +47,8 @@ def includes(text: str) -> Iterator[tuple[int, str, bool]]:
 
 def resolve(root: Path, file: Path, name: str) -> str:
     """Path of an included file of ours from the root, or "" if it is none of ours."""
-    for base in (file.parent, root / "src", root / "include"):
+    own = [root / skin for skin in SKINS if file.is_relative_to(root / skin)]
+    for base in (file.parent, *own, root / "src", root / "include"):
         path = base / name
         if path.is_file():
             return path.resolve().relative_to(root).as_posix()

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dto/http_error.h"
 #include "service/model_set.h"
 #include "tamis/error.h"
 #include "tamis/types.h"
@@ -17,34 +18,15 @@
 
 namespace tamis::server {
 
-/// How a family of routes words its errors.
-enum class Dialect {
-  kOwn,
-  kOpenAi,
-  kTei,
-  kTeiOpenAi,
-  kCohere,
-  kJina,
-  kVoyage,
-  kLlamaCpp,
-  kInfinity
-};
-
-/// What a request is told, whatever the dialect. Routes throw it, or tamis::Error.
-struct HttpError {
-  int status = 400;
-  std::string type;  ///< "invalid_argument", "overloaded", ...: own words, mapped by the dialect
-  std::string message;
-  std::optional<double> retry_after_s = {};
-};
-
 /// What a call has done; for headers, logs and metrics.
 struct CallReport {
   std::string model;      ///< id
+  std::string device;     ///< where it was: "cpu", "cuda:0,cuda:1"
   std::string task;       ///< "rerank", "embed", ...; "" where no model ran
   size_t texts = 0;       ///< passages, or texts to embed
   size_t characters = 0;  ///< bytes of them
   RunStats stats;
+  std::string error;  ///< what went wrong inside, where the client is not told: for the log
 };
 
 /// What the routes may use of the server. Everything outlives the requests.
@@ -55,6 +37,9 @@ struct Services {
   std::function<std::string()> metrics;
   /// Ready: models are warm, and the server does not drain.
   std::function<bool()> ready;
+  /// What a model is loaded with where a request does not say otherwise: the shared devices, the
+  /// log, the cache.
+  LoadOptions load_options = {};
   /// The limits that /info publishes.
   size_t max_body_bytes = 0;
   size_t max_concurrent_requests = 0;
@@ -63,16 +48,19 @@ struct Services {
 
 struct Call {
   const Request& request;
-  Services& services;
+  const Services& services;
   std::vector<std::string> parameters = {};  ///< of the path: "/v1/models/{id}/device" has one
   std::string id = {};                       ///< x-request-id
   Dialect dialect = Dialect::kOwn;
   CallReport report = {};
+  std::chrono::steady_clock::time_point made = std::chrono::steady_clock::now();
 
   /// Fills in priority, deadline and stop from the headers (x-tamis-priority: an integer;
   /// x-tamis-timeout-ms) and the request's own stop token; a body's field of that name wins, see
   /// dto. Errors: HttpError 400.
   CallControl control() const;
+  /// When its first byte was there, or this call was made.
+  std::chrono::steady_clock::time_point begun() const;
 };
 
 /// A route's function; runs on a worker, may throw HttpError or tamis::Error.

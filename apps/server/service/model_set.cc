@@ -15,9 +15,40 @@ std::string names_of(const std::vector<ModelSet::Ref>& models) {
 }
 
 bool can(const ServedModel& model, Task task) {
-  if (task == Task::kRerank) return model.reranker() != nullptr;
-  if (task == Task::kEmbed) return model.embedder() != nullptr;
+  const ModelInfo& info = model.info();
+  switch (task) {
+    case Task::kRerank:
+      return model.reranker() != nullptr;
+    case Task::kClassify:
+      return info.kind == ModelKind::kCrossEncoder;
+    case Task::kEmbed:
+      return model.embedder() != nullptr && info.pooling != "splade";
+    case Task::kSparse:
+      return model.embedder() != nullptr && info.sparse;
+    case Task::kColbert:
+      return model.embedder() != nullptr && info.colbert_dimension > 0;
+    case Task::kAny:
+      break;
+  }
   return true;
+}
+
+std::string_view described(Task task) {
+  switch (task) {
+    case Task::kRerank:
+      return "rerank";
+    case Task::kClassify:
+      return "score or classify pairs with a head";
+    case Task::kEmbed:
+      return "give a vector of a text";
+    case Task::kSparse:
+      return "give lexical weights";
+    case Task::kColbert:
+      return "give vectors of tokens";
+    case Task::kAny:
+      break;
+  }
+  return "do that";
 }
 
 bool is_called(const ServedModel& model, std::string_view name) {
@@ -27,12 +58,25 @@ bool is_called(const ServedModel& model, std::string_view name) {
 
 ModelSet::Ref require(ModelSet::Ref model, Task task) {
   if (can(*model, task)) return model;
-  if (task == Task::kEmbed) {
-    fail(ErrorCode::kInvalidArgument, "the model {} is a {}: it scores pairs and gives no vectors",
-         model->id(), model->info().architecture);
+  const ModelInfo& info = model->info();
+  const bool splade = info.pooling == "splade";
+  fail(ErrorCode::kInvalidArgument, "the model {} cannot {}: it is {}, {}", model->id(),
+       described(task),
+       info.kind == ModelKind::kCrossEncoder ? "a cross-encoder"
+       : splade                              ? "a SPLADE model"
+                                             : "an embedder",
+       info.architecture);
+}
+
+/// The first that can do the task; an embedder only approximates what a cross-encoder was made for.
+ModelSet::Ref first_for(const std::vector<ModelSet::Ref>& models, Task task) {
+  ModelSet::Ref second;
+  for (const auto& model : models) {
+    if (!can(*model, task)) continue;
+    if (task != Task::kRerank || can(*model, Task::kClassify)) return model;
+    if (!second) second = model;
   }
-  fail(ErrorCode::kInvalidArgument, "the model {} gives lexical weights and cannot rerank",
-       model->id());
+  return second;
 }
 
 std::string name_of(const std::filesystem::path& directory) {
@@ -67,9 +111,14 @@ ModelPlace& ServedModel::place() const {
   return embedder_ ? embedder_->place() : reranker_->place();
 }
 
+MemoryPlan ServedModel::memory_plan() const {
+  return embedder_ ? embedder_->memory_plan() : reranker_->memory_plan();
+}
+
 size_t ServedModel::max_length(size_t asked) const {
   const size_t wanted = asked > 0 ? asked : source_.max_length;
-  return wanted > 0 ? std::min(wanted, info_->max_length) : info_->max_length;
+  if (wanted > 0) return std::min(wanted, info_->max_length);
+  return embedder_ ? embedder_->effective_max_length(0) : info_->max_length;
 }
 
 std::string ServedModel::dtype() const {
@@ -81,15 +130,17 @@ std::string ServedModel::dtype() const {
 
 ModelSet::Ref ModelSet::find(std::string_view name, Task task) const {
   const std::lock_guard lock(mutex_);
+  if (models_.empty()) fail(ErrorCode::kUnavailable, "no model is loaded");
   if (models_.size() == 1) return require(models_.front(), task);
+  if (name.empty()) {
+    if (Ref model = first_for(models_, task)) return model;
+    fail(ErrorCode::kInvalidArgument, "no model that is loaded can {}; {}", described(task),
+         names_of(models_));
+  }
   for (const Ref& model : models_) {
-    if (name.empty() ? can(*model, task) : is_called(*model, name)) return require(model, task);
+    if (is_called(*model, name)) return require(model, task);
   }
-  if (name.empty() && !models_.empty()) {
-    fail(ErrorCode::kInvalidArgument, "no model that is loaded can do this; {}", names_of(models_));
-  }
-  fail(models_.empty() ? ErrorCode::kUnavailable : ErrorCode::kNotFound,
-       "there is no model '{}'; {}", name, names_of(models_));
+  fail(ErrorCode::kNotFound, "there is no model '{}'; {}", name, names_of(models_));
 }
 
 std::vector<ModelSet::Ref> ModelSet::all() const {
@@ -135,16 +186,17 @@ void ModelSet::unload(std::string_view id) {
   models_.erase(at);
 }
 
+ModelSet::Ref ModelSet::named(std::string_view name) const {
+  const std::vector<Ref> models = all();
+  for (const Ref& model : models) {
+    if (is_called(*model, name)) return model;
+  }
+  fail(ErrorCode::kNotFound, "there is no model '{}'; {}", name, names_of(models));
+}
+
 MoveReport ModelSet::move(std::string_view id, std::string_view devices,
                           const MoveOptions& options) {
-  Ref model;
-  for (const Ref& candidate : all()) {
-    if (is_called(*candidate, id)) model = candidate;
-  }
-  if (!model) {
-    fail(ErrorCode::kNotFound, "there is no model '{}'; {}", id, names_of(all()));
-  }
-  return model->place().to(devices, options);
+  return named(id)->place().to(devices, options);
 }
 
 }  // namespace tamis::server

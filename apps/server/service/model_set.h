@@ -44,7 +44,9 @@ class ServedModel {
   const Embedder* embedder() const { return embedder_ ? &*embedder_ : nullptr; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   ModelPlace& place() const;
-  /// Tokens of an input: `asked`, or the source's where that is 0; at most what the model takes.
+  MemoryPlan memory_plan() const;
+  /// Tokens of an input: `asked`, or the source's where that is 0, or else what the model's
+  /// directory says of an embedder; at most what the model takes.
   size_t max_length(size_t asked) const;
   std::string dtype() const;  ///< of its weights where it is: "f32"
   std::chrono::system_clock::time_point loaded() const { return loaded_; }
@@ -58,7 +60,14 @@ class ServedModel {
   std::chrono::system_clock::time_point loaded_;
 };
 
-enum class Task { kRerank, kEmbed, kAny };
+enum class Task {
+  kRerank,    ///< scores of passages: a cross-encoder, or an embedder by cosine
+  kClassify,  ///< logits of pairs: a cross-encoder
+  kEmbed,     ///< one vector of a text
+  kSparse,    ///< lexical weights: BGE-M3, SPLADE
+  kColbert,   ///< a vector of each token: BGE-M3
+  kAny
+};
 
 /// Thread rule: any thread. Loading, unloading and moving take turns; find never waits for them.
 class ModelSet {
@@ -66,8 +75,9 @@ class ModelSet {
   using Ref = std::shared_ptr<const ServedModel>;
 
   /// With one model in service any name means it. Else an id or an alias; "" means the first that
-  /// can do the task. Errors: not_found (no such model: lists them; none is loaded),
-  /// invalid_argument (it cannot do the task: says what it is).
+  /// can do the task, and to rerank a cross-encoder before an embedder. Errors: not_found (no such
+  /// model: lists them), unavailable (none is loaded), invalid_argument (it cannot do the task:
+  /// says what it is).
   Ref find(std::string_view name, Task task) const;
   std::vector<Ref> all() const;  ///< in the order of loading
 
@@ -79,6 +89,8 @@ class ModelSet {
   void unload(std::string_view id);
   /// Errors: not_found, and those of ModelPlace::to.
   MoveReport move(std::string_view id, std::string_view devices, const MoveOptions& options = {});
+  /// By id or alias alone, whatever their number. Errors: not_found.
+  Ref named(std::string_view name) const;
 
  private:
   std::mutex changing_;
