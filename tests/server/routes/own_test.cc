@@ -181,6 +181,8 @@ TEST(Hybrid, Errors) {
   EXPECT_EQ(field({1, 2}), "weights");
   EXPECT_EQ(field("heavy"), "weights");
   EXPECT_EQ(field({1, 2, "3"}), "weights[2]");
+  EXPECT_EQ(field({1, -1, 0}), "weights[1]");
+  EXPECT_EQ(field({1e308, 1, 1}), "weights[0]");
   EXPECT_EQ(field({0, 0, 0}), "");
   Served other({"bert-bi-cls"});
   expect_status(other.post("/v1/hybrid", {{"query", "a"}, {"passages", {"b"}}}), 400);

@@ -26,6 +26,24 @@ TEST(State, StatisticsAndMetrics) {
   EXPECT_TRUE(metrics.content_type.starts_with("text/plain; version=0.0.4"));
 }
 
+TEST(State, WhatACallReports) {
+  Served served({"xlmr-ce"});
+  CallReport report;
+  const auto send = [&](const char* method, const char* path, const char* body) {
+    served.send(method, path, body, {}, [&](const Call& call) { report = call.report; });
+  };
+  send("POST", "/v1/rerank", R"({"query":"a","documents":["bc","def"]})");
+  EXPECT_EQ(report.model, "xlmr-ce");
+  EXPECT_EQ(report.device, "cpu");
+  EXPECT_EQ(report.task, "rerank");
+  EXPECT_EQ(report.texts, 2u);
+  EXPECT_EQ(report.characters, 5u);
+  EXPECT_EQ(report.stats.sequences, 2u);
+  EXPECT_GT(report.stats.tokens, 8u);
+  send("GET", "/health", "");
+  EXPECT_EQ(report.task, "");
+}
+
 TEST(Web, FilesHaveTheirTypesAndAreProtected) {
   Served served({});
   const std::pair<const char*, const char*> files[] = {
