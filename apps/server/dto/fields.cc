@@ -115,7 +115,7 @@ Fields::Fields(const JsonValue& object, std::string where) : where_(std::move(wh
   const auto twice =
       std::adjacent_find(members_.begin(), members_.end(),
                          [](const auto& a, const auto& b) { return a.first == b.first; });
-  if (twice != members_.end()) refuse(path(twice->first), "one such member", "two");
+  if (twice != members_.end()) refuse(path(twice->first.substr(0, 40)), "one such member", "two");
 }
 
 std::string Fields::path(std::string_view key) const {

@@ -83,8 +83,7 @@ void write_plan(JsonWriter& json, const MemoryPlan& plan) {
   json.key("mapped_bytes").unsigned_integer(plan.mapped_bytes);
   json.key("weight_bytes").unsigned_integer(plan.weight_bytes);
   json.key("workspace_bytes").unsigned_integer(plan.workspace_bytes);
-  json.key("batch_tokens").unsigned_integer(plan.batch_tokens);
-  json.key("total_bytes").unsigned_integer(plan.total_bytes).end_object();
+  json.key("batch_tokens").unsigned_integer(plan.batch_tokens).end_object();
 }
 
 void write_load(JsonWriter& json, const ModelLoad& load) {

@@ -14,6 +14,7 @@ namespace {
 using io::JsonValue;
 using io::JsonWriter;
 
+constexpr double kMostWeight = 1e6;
 constexpr std::string_view kPair = "an array of a query and a passage";
 
 PairsAsk read_pairs(const Fields& fields) {
@@ -87,6 +88,11 @@ std::array<double, 3> read_weights(const Fields& fields) {
   for (size_t i = 0; i < out.size(); ++i) {
     if (!values[i].is_number()) refuse(element("weights", i), "a number", values[i]);
     out[i] = values[i].number("weights");
+    // Larger ones could make sums infinite, which JSON cannot say.
+    if (!(out[i] >= 0 && out[i] <= kMostWeight)) {
+      refuse(element("weights", i), fmt::format("a number from 0 to {}", kMostWeight),
+             fmt::format("{}", out[i]));
+    }
   }
   return out;
 }

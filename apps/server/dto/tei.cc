@@ -68,7 +68,11 @@ void write_labels(JsonWriter& json, const RerankResult& result, const ModelInfo&
 }
 
 /// How many ids the tokenizer puts before a text, and how many behind it.
-std::pair<size_t, size_t> frame_of(const Tokenizer& tokenizer) {
+struct Frame {
+  size_t before = 0, behind = 0;
+};
+
+Frame frame_of(const Tokenizer& tokenizer) {
   const std::vector<int32_t> bare = tokenizer.encode("").ids;
   const std::vector<int32_t> some = tokenizer.encode("a").ids;
   const auto differ = std::mismatch(bare.begin(), bare.end(), some.begin(), some.end());
@@ -84,12 +88,11 @@ bool is_special(const Tokenizer& tokenizer, int32_t id) {
 }
 
 void write_sequence(JsonWriter& json, const TokenizeAsk& ask, const Tokenizer& tokenizer,
-                    std::string_view text) {
-  const auto [before, behind] = frame_of(tokenizer);
+                    const Frame& frame, std::string_view text) {
   const std::vector<int32_t> ids = tokenizer.encode(text).ids;
   json.begin_array();
   for (size_t i = 0; i < ids.size(); ++i) {
-    const bool special = i < before || i + behind >= ids.size();
+    const bool special = i < frame.before || i + frame.behind >= ids.size();
     if (special && !ask.special) continue;
     json.begin_object().key("id").integer(ids[i]).key("text").string(tokenizer.id_to_token(ids[i]));
     json.key("special").boolean(special);
@@ -163,7 +166,8 @@ std::string write_tokens(const TokenizeAsk& ask, const Tokenizer& tokenizer) {
   std::string out;
   JsonWriter json(out);
   json.begin_array();
-  for (const std::string_view text : ask.texts) write_sequence(json, ask, tokenizer, text);
+  const Frame frame = frame_of(tokenizer);
+  for (const std::string_view text : ask.texts) write_sequence(json, ask, tokenizer, frame, text);
   json.end_array();
   return out;
 }

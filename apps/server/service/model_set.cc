@@ -146,7 +146,7 @@ ModelSet::Ref ModelSet::find(std::string_view name, Task task) const {
   for (const Ref& model : models_) {
     if (is_called(*model, name)) return require(model, task);
   }
-  fail(ErrorCode::kNotFound, "there is no model '{}'; {}", name, names_of(models_));
+  fail(ErrorCode::kNotFound, "there is no model '{}'; {}", name.substr(0, 100), names_of(models_));
 }
 
 std::vector<ModelSet::Ref> ModelSet::all() const {
@@ -197,7 +197,7 @@ ModelSet::Ref ModelSet::named(std::string_view name) const {
   for (const Ref& model : models) {
     if (is_called(*model, name)) return model;
   }
-  fail(ErrorCode::kNotFound, "there is no model '{}'; {}", name, names_of(models));
+  fail(ErrorCode::kNotFound, "there is no model '{}'; {}", name.substr(0, 100), names_of(models));
 }
 
 MoveReport ModelSet::move(std::string_view id, std::string_view devices,
