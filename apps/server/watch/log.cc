@@ -70,11 +70,17 @@ struct Write {
   void operator()(double number) const { writer.number(number); }
 };
 
+bool says_nothing(const Log::Value& value) {
+  const auto* text = std::get_if<std::string_view>(&value);
+  return text != nullptr && text->empty();
+}
+
 std::string text_line(LogLevel level, std::string_view message,
                       std::initializer_list<Log::Field> fields) {
   std::string out = fmt::format("{} {:7} ", now(), name_of(level));
   append_plain(out, message);
   for (const auto& [key, value] : fields) {
+    if (says_nothing(value)) continue;
     out += fmt::format(" {}=", key);
     std::visit(Append{out}, value);
   }
@@ -88,6 +94,7 @@ std::string json_line(LogLevel level, std::string_view message,
   writer.begin_object().key("time").string(now()).key("level").string(name_of(level));
   writer.key("message").string(message);
   for (const auto& [key, value] : fields) {
+    if (says_nothing(value)) continue;
     writer.key(key);
     std::visit(Write{writer}, value);
   }

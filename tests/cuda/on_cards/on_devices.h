@@ -17,8 +17,8 @@ namespace tamis {
 /// Large pieces of work are so many times smaller here. Kernels are emulated a thread at a time.
 inline constexpr size_t kSmaller = 6;
 
-/// How far f16 scores may be from the cpu's: a card's activations are f16 as well, and what is asked
-/// of f16 against f32 is the same.
+/// How far f16 scores may be from the cpu's: a card multiplies f16 by f16, the cpu f16 by f32, and
+/// this is what is asked of f16 against f32.
 inline constexpr double kF16Apart = 5e-3;
 
 /// As Devices::describe_sim: memory, slow, and faults. What is a sim's alone (gflops, launch_us,

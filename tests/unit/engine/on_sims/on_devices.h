@@ -16,7 +16,7 @@ namespace tamis {
 /// Large pieces of work are so many times smaller here.
 inline constexpr size_t kSmaller = 1;
 
-/// How far f16 scores may be from the cpu's, which has f32 activations as well.
+/// How far f16 scores may be from the cpu's, which multiplies f16 by f32 as well.
 inline constexpr double kF16Apart = 1e-3;
 
 /// A place for the model, by its name; sims are described by `sims`.
