@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the test programs of one build and then pytest; the last line is the total.
 
-    python3 tests/run.py [--preset release] [--only SUBSTRING] [--no-pytest] [--timeout SECONDS]
+    python3 tests/run.py [--preset release] [--only SUBSTRING] [--no-pytest] [--timeout SECONDS] [--jobs N]
 
 The programs stand in build/<preset>/test_programs.txt, one a line: path TAB argument TAB argument.
 A GoogleTest program counts with each of its tests; one whose name ends in _replay is a plain
@@ -12,6 +12,7 @@ something passed and nothing failed.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -36,6 +37,12 @@ class Totals:
     def fail(self, name: str, details: str) -> None:
         self.failures.append(name)
         print(f"\nFAILED {name}\n{details.rstrip()}\n", flush=True)
+
+    def add(self, other: "Totals") -> None:
+        self.passed += other.passed
+        self.failures += other.failures
+        for reason, names in other.skipped.items():
+            self.skipped[reason] += names
 
     def last_line(self) -> str:
         skipped = sum(map(len, self.skipped.values()))
@@ -98,8 +105,8 @@ def skip_reason(element: ElementTree.Element) -> str:
     return " ".join(line.strip() for line in lines) or "no reason given"
 
 
-def run_program(command: list[str], environment: dict[str, str], timeout: float,
-                totals: Totals) -> None:
+def run_program(command: list[str], environment: dict[str, str], timeout: float) -> Totals:
+    totals = Totals()
     name = Path(command[0]).name
     started = time.monotonic()
     if name.endswith("_replay"):
@@ -128,6 +135,7 @@ def run_program(command: list[str], environment: dict[str, str], timeout: float,
                     totals.fail(name, f"{tail(output)}\n{name} has no tests")
             summary = f"{count} tests"
     print(f"{name:40} {summary:>12} {time.monotonic() - started:8.1f} s", flush=True)
+    return totals
 
 
 def run_pytest(environment: dict[str, str], only: str, timeout: float, totals: Totals) -> None:
@@ -182,7 +190,9 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="SUBSTRING",
                         help="only programs and pytest files with this in their path")
     parser.add_argument("--no-pytest", action="store_true")
-    parser.add_argument("--timeout", type=float, default=600, help="seconds a program may run")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds a program may run")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
+                        help="programs at once; pytest comes after them, alone (2)")
     args = parser.parse_args()
 
     build = (args.build or ROOT / "build" / args.preset).resolve()
@@ -193,11 +203,13 @@ def main() -> int:
     except OSError as error:
         totals.fail("test programs", f"{error}; is {build} built?")
         lines = []
-    for line in filter(None, lines):
-        command = line.split("\t")
-        command[0] = str(build / command[0])
-        if args.only in Path(command[0]).name:
-            run_program(command, environment, args.timeout, totals)
+    commands = [[str(build / program), *arguments] for program, *arguments in
+                (line.split("\t") for line in lines if line)]
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for outcome_of_one in pool.map(
+                lambda command: run_program(command, environment, args.timeout),
+                [c for c in commands if args.only in Path(c[0]).name]):
+            totals.add(outcome_of_one)
     if not args.no_pytest:
         run_pytest(environment, args.only, args.timeout, totals)
 

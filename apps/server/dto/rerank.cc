@@ -34,7 +34,7 @@ void add_document(const JsonValue& document, std::span<const std::string_view> r
     ask.documents.push_back(document.string(where));
     return;
   }
-  if (!document.is_object()) refuse(std::move(where), "a string or an object", document);
+  if (!document.is_object()) refuse(where, "a string or an object", document);
   const Fields fields(document, std::move(where));
   if (rank_fields.size() > 1) {
     ask.documents.push_back(ask.composed.emplace_back(compose(fields, rank_fields)));

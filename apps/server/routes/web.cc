@@ -29,7 +29,9 @@ Response file(std::string_view name, std::string_view content_type) {
 
 Response page(Call&) { return file("index.html", "text/html; charset=utf-8"); }
 Response style(Call&) { return file("style.css", "text/css; charset=utf-8"); }
-Response script(Call&) { return file("app.js", "text/javascript; charset=utf-8"); }
+Response script(Call& call) {
+  return file(call.request.path.substr(1), "text/javascript; charset=utf-8");
+}
 Response description(Call&) { return file("openapi.json", "application/json"); }
 
 constexpr Route open_file(std::string_view path, RouteFunction run) {
@@ -37,10 +39,9 @@ constexpr Route open_file(std::string_view path, RouteFunction run) {
 }
 
 constexpr Route kRoutes[] = {
-    open_file("/", page),
-    open_file("/style.css", style),
-    open_file("/app.js", script),
-    open_file("/openapi.json", description),
+    open_file("/", page),          open_file("/style.css", style),
+    open_file("/app.js", script),  open_file("/api.js", script),
+    open_file("/live.js", script), open_file("/openapi.json", description),
 };
 
 }  // namespace

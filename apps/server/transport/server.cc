@@ -186,8 +186,8 @@ void HttpServer::Impl::admit(Socket socket, const Endpoint& endpoint, size_t ind
     ++state->addresses[peer.address];
     state->connections.emplace(handle.get(), handle);
   }
-  auto session = plain ? serve_plain(state, handle, std::move(stream), peer)
-                       : serve_tls(state, handle, std::move(stream), peer);
+  const auto serve = plain ? serve_plain : serve_tls;
+  auto session = serve(state, handle, std::move(stream), peer);
   asio::co_spawn(handle->strand, std::move(session),
                  [state = state, handle, address = peer.address](std::exception_ptr) {
                    const std::lock_guard lock(state->mutex);

@@ -24,7 +24,7 @@ constexpr double kFirstMs = 0.1, kStep = 1.1;
 size_t latency_step(double ms) {
   if (!(ms > kFirstMs)) return 0;
   const auto step = static_cast<size_t>(std::ceil(std::log(ms / kFirstMs) / std::log(kStep)));
-  return std::min(step, std::tuple_size_v<decltype(LastMinute::Second::latencies)> - 1);
+  return std::min(step, LastMinute::kSteps - 1);
 }
 
 int64_t second_of(LastMinute::Clock::time_point time) {

@@ -35,6 +35,7 @@ class LastMinute {
  public:
   using Clock = std::chrono::steady_clock;
   static constexpr size_t kSeconds = 60;
+  static constexpr size_t kSteps = 160;
 
   void add(Clock::time_point now, const FinishedRequest& request);
 
@@ -42,7 +43,7 @@ class LastMinute {
     int64_t second = -1;  ///< of the clock; -1 = nothing yet
     uint64_t requests = 0, texts = 0, tokens = 0;
     /// Latencies in steps of 10 %, from 0.1 ms; enough for a percentile to be right within that.
-    std::array<uint32_t, 160> latencies{};
+    std::array<uint32_t, kSteps> latencies{};
   };
   /// Oldest first; the second that runs is not among them.
   std::vector<Second> read(Clock::time_point now) const;

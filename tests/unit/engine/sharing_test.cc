@@ -1,5 +1,6 @@
 // Many calls at one queue: batches that they share, whose turn it is, and what ends a call early.
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <fstream>
@@ -8,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "engine/scheduler.h"
 #include "engine_fixture.h"
 #include "tamis/embedder.h"
 #include "tamis/tokenizer.h"
@@ -196,52 +198,54 @@ std::string long_text() {
   return out;
 }
 
-TEST(Turns, AHigherPriorityGoesFirst) {
-  Held held(small_model(), 64);
-  std::atomic<size_t> low_done{0}, low_done_when_high_ended{999};
-  // So long that they fill nothing that the other leaves of a batch.
+/// Passages of which each is longer than a batch of Turns, so that it is alone in one and is known
+/// by that.
+constexpr size_t kTurnTokens = 48;
+
+void rerank_long(const Held& held, size_t passages) {
   const std::string text = long_text();
-  const std::vector<std::string_view> long_passages(5, text);
+  held.reranker->rerank("what is a tamis", std::vector<std::string_view>(passages, text));
+}
+
+void rerank_short(const Held& held, size_t passages, int priority = 0) {
+  RerankOptions options;
+  options.call.priority = priority;
+  const std::vector<std::string_view> texts(passages, "a drum sieve");
+  held.reranker->rerank("what", texts, options);
+}
+
+/// Whether each batch behind the first was one of rerank_long's.
+std::vector<bool> turns_of_long(const Held& held) {
+  std::vector<bool> out;
+  for (const Gate::Batch& batch : held.gate.batches()) out.push_back(batch.tokens > kTurnTokens);
+  out.erase(out.begin());
+  return out;
+}
+
+TEST(Turns, AHigherPriorityGoesFirst) {
+  Held held(small_model(), kTurnTokens);
   Calls calls(held);
-  calls.add([&] {
-    RerankOptions options;
-    options.progress = [&](size_t done, size_t) { low_done = done; };
-    held.reranker->rerank("what is a tamis", long_passages, options);
-  });
-  calls.add([&] {
-    RerankOptions options;
-    options.call.priority = 1;
-    logits(*held.reranker, Work(40), options);
-    low_done_when_high_ended = low_done.load();
-  });
+  calls.add([&] { rerank_long(held, 5); });
+  calls.add([&] { rerank_short(held, 40, 1); });
   held.gate.open();
   calls.join();
-  EXPECT_EQ(low_done_when_high_ended, 0u);
+  const std::vector<bool> turns = turns_of_long(held);
+  ASSERT_GT(turns.size(), 5u);
+  EXPECT_TRUE(std::is_sorted(turns.begin(), turns.end())) << "a batch of the lower one came before";
 }
 
 TEST(Turns, TheCallWithTheFewestTokensLeftGoesFirstButNoneStarves) {
-  Held held(small_model(), 64);
-  std::atomic<size_t> batches_when_long_began{0};
+  Held held(small_model(), kTurnTokens);
   Calls calls(held);
-  calls.add([&] {
-    RerankOptions options;
-    options.progress = [&](size_t, size_t) {
-      size_t none = 0;
-      batches_when_long_began.compare_exchange_strong(none, held.gate.batches().size());
-    };
-    logits(*held.reranker, Work(60), options);
-  });
-  std::atomic<size_t> last_short{0};
-  for (int i = 0; i < 12; ++i) {
-    calls.add([&] {
-      logits(*held.reranker, Work(3));
-      last_short = std::max(last_short.load(), held.gate.batches().size());
-    });
-  }
+  calls.add([&] { rerank_long(held, 20); });
+  for (int i = 0; i < 12; ++i) calls.add([&] { rerank_short(held, 6); });
   held.gate.open();
   calls.join();
-  EXPECT_LT(last_short, held.gate.batches().size()) << "the long call ended before the short ones";
-  EXPECT_LE(batches_when_long_began, 1u + 4u + 2u) << "the long call was passed over for too long";
+  const std::vector<bool> turns = turns_of_long(held);
+  EXPECT_FALSE(turns.front());
+  EXPECT_TRUE(turns.back()) << "the long call ended before the short ones";
+  const auto first = std::find(turns.begin(), turns.end(), true) - turns.begin();
+  EXPECT_LE(first, Scheduler::kPatience) << "the long call was passed over for too long";
 }
 
 TEST(EndedEarly, ACallThatIsStoppedGivesUpItsPlace) {
