@@ -63,6 +63,17 @@ std::string id_of(const ModelSource& source) {
                            : source.id;
 }
 
+void require_distinct(const std::vector<ModelSource>& models) {
+  for (size_t i = 0; i < models.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (id_of(models[i]) != id_of(models[j])) continue;
+      fail(ErrorCode::kInvalidArgument,
+           "two models are called '{}' ({} and {}); give them names: --model NAME=DIR",
+           id_of(models[i]), models[j].directory.string(), models[i].directory.string());
+    }
+  }
+}
+
 }  // namespace
 
 struct Service::Impl {
@@ -145,6 +156,7 @@ void Service::start() {
     fail(ErrorCode::kInvalidArgument,
          "no model to serve: give --model DIR, or [[model]] in the file of settings");
   }
+  require_distinct(s.settings.models);
   for (const ModelSource& source : s.settings.models) s.load(source);
   s.app.set_ready(true);
   for (const std::string& address : addresses()) {
@@ -181,6 +193,8 @@ std::vector<std::string> Service::reload(const Settings& next) {
       s.log.write(LogLevel::kError, wrong.back());
     }
   };
+  attempt("models", [&] { require_distinct(next.models); });
+  if (!wrong.empty()) return wrong;
   attempt("log-file", [&] { s.log.reopen(); });
   s.log.set_level(next.log_level);
   s.app.apply(next);
@@ -259,6 +273,7 @@ std::string explain(const Settings& s) {
       s.host != "localhost") {
     out += "  NOTE: whoever reaches this address may use the models; set api-key-file\n";
   }
+  require_distinct(s.models);
   const auto devices = make_devices(s);
   for (const ModelSource& model : s.models) out += explain_model(model, devices);
   if (s.models.empty()) out += "NO MODEL: give --model DIR, or [[model]] in the file\n";

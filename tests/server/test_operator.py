@@ -99,6 +99,12 @@ def test_a_model_that_is_not_there_ends_the_start():
     assert done.returncode == 66 and "/nowhere/model" in done.stderr
 
 
+def test_two_models_of_one_name_are_refused():
+    for more in ([], ["--check"]):
+        done = serve("--port", 0, *MODEL, *MODEL, *more)
+        assert done.returncode == 64 and "NAME=DIR" in done.stderr
+
+
 def test_check_warns_of_an_open_door():
     assert "set api-key-file" in serve("--host", "0.0.0.0", "--check", *MODEL).stdout
     assert "set api-key-file" not in serve("--check", *MODEL).stdout

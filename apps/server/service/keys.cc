@@ -43,8 +43,9 @@ std::shared_ptr<const std::vector<std::string>> Keys::get() const {
 bool Keys::empty() const { return get()->empty(); }
 
 bool Keys::has(std::string_view key) const {
+  const auto keys = get();  // held, for a reload may replace them meanwhile
   bool found = false;
-  for (const std::string& known : *get()) found |= equal_in_constant_time(key, known);
+  for (const std::string& known : *keys) found |= equal_in_constant_time(key, known);
   return found;
 }
 

@@ -170,7 +170,7 @@ void HttpServer::Impl::admit(Socket socket, const Endpoint& endpoint, size_t ind
     ::close(descriptor);
     return;
   }
-  const bool plain = state->tls[index] == nullptr;
+  const bool plain = !state->options.listeners[index].tls.has_value();
   {
     const std::lock_guard lock(state->mutex);
     const bool counted = peer.address != "unix";
