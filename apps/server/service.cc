@@ -3,7 +3,9 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -234,6 +236,8 @@ bool Service::drain() {
   return all;
 }
 
+void Service::cut() { impl_->http->cut(0); }
+
 void Service::stop() { impl_->http->stop(0); }
 
 namespace {
@@ -289,18 +293,34 @@ sigset_t service_signals() {
   return set;
 }
 
-/// Waits for the end of `work`, and cuts it when another signal to end comes meanwhile.
-bool drain_or_cut(Service& service, const sigset_t& signals) {
+/// What a request has to end in once it was asked to: batches heed that between two of them.
+constexpr std::chrono::seconds kRequestsEnd{10};
+constexpr int kWorkLost = 75;  // EX_TEMPFAIL
+
+/// Answers what was begun, and cuts it when another signal to end comes meanwhile. False: something
+/// was cut. Does not return where a request never ends, for its device hangs: a supervisor that
+/// asked for the end shall get it.
+bool drain_or_cut(Service& service, int drain_ms, const sigset_t& signals,
+                  const std::function<void(const std::string&)>& say) {
+  using Clock = std::chrono::steady_clock;
   std::atomic<bool> over{false};
   bool all = false;
   std::thread draining([&] {
     all = service.drain();
     over = true;
   });
+  Clock::time_point patience = Clock::now() + std::chrono::milliseconds(drain_ms) + kRequestsEnd;
   const timespec tick{0, 50'000'000};
   while (!over) {
     const int signal = sigtimedwait(&signals, nullptr, &tick);
-    if (signal == SIGTERM || signal == SIGINT) service.stop();
+    if (signal == SIGTERM || signal == SIGINT) {
+      service.cut();
+      patience = std::min(patience, Clock::now() + kRequestsEnd);
+    }
+    if (!over && Clock::now() > patience) {
+      say("a request was asked to end and does not; the process ends without it");
+      std::_Exit(kWorkLost);
+    }
   }
   draining.join();
   return all;
@@ -312,13 +332,16 @@ int run_service(const std::function<Settings()>& settings,
                 const std::function<void(const std::string&)>& say) {
   const sigset_t signals = service_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every thread from here on
-  Service service(settings());
+  const Settings first = settings();
+  Service service(first);
   service.start();
   say("ready: " + fmt::format("{}", fmt::join(service.addresses(), ", ")));
   for (;;) {
     int signal = 0;
     sigwait(&signals, &signal);
-    if (signal != SIGHUP) return drain_or_cut(service, signals) ? 0 : 75;
+    if (signal != SIGHUP) {
+      return drain_or_cut(service, first.drain_ms, signals, say) ? 0 : kWorkLost;
+    }
     try {
       service.reload(settings());
     } catch (const Error& e) {

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import FIXTURES, RERANK, Connection, Server, request_bytes
+from conftest import FIXTURES, PATIENCE, RERANK, Connection, Server, request_bytes
 
 MODEL = ("--model", FIXTURES / "xlmr-ce")
 
@@ -108,7 +108,7 @@ def test_bodies_in_flight_are_bounded(strict):
     try:
         for _ in range(3):
             c = strict.connect()
-            c.send("POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
+            c.send("POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + "a" * 59_999)
             held.append(c)
         statuses = [c.read().status for c in held]
         assert 503 in statuses
@@ -286,6 +286,20 @@ def test_a_second_sigterm_cuts_what_is_left():
             assert server.stop() == 75
 
 
+def test_a_request_that_never_ends_does_not_keep_the_process():
+    """Its one batch takes minutes on this device, and is not ended in its middle."""
+    with Server(*MODEL, "--device", "sim:0", "--sim", "memory=1GiB,gflops=0.00001", "--warmup-ms", 0,
+                "--drain-ms", 100) as server:
+        with server.connect() as c:
+            c.send(request_bytes("POST", "/rerank", RERANK))
+            while "tamis_requests_running 2" not in server.get("/metrics").text:
+                time.sleep(0.01)
+            started = time.monotonic()
+            assert server.stop() == 75
+            assert 10 <= time.monotonic() - started < 30
+            assert "the process ends without it" in server.log
+
+
 def test_after_sigkill_it_starts_again_on_the_same_socket(tmp_path):
     path = tmp_path / "tamis.sock"
     first = Server(*MODEL, "--unix-socket", path)
@@ -315,6 +329,47 @@ def certificate(folder, name):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
                     f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", folder / "key.pem",
                     "-out", folder / "cert.pem"], check=True, capture_output=True)
+
+
+def test_a_key_with_a_password_is_refused_without_asking_for_it(tmp_path):
+    certificate(tmp_path, "x.example")
+    subprocess.run(["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", tmp_path / "key.pem",
+                    "-out", tmp_path / "locked.pem"], check=True, capture_output=True)
+    server = Server(*MODEL, "--tls-certificate", tmp_path / "cert.pem", "--tls-key",
+                    tmp_path / "locked.pem", wait=False)
+    assert server.process.wait(PATIENCE) == 64
+    server.reader.join()
+    assert "locked.pem is encrypted" in server.log
+
+
+def test_tls_speaks_http_1_1_or_says_so(tmp_path):
+    certificate(tmp_path, "x.example")
+    with Server(*MODEL, "--tls-certificate", tmp_path / "cert.pem", "--tls-key",
+                tmp_path / "key.pem") as server:
+        def agreed(protocols):
+            context = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+            if protocols:
+                context.set_alpn_protocols(protocols)
+            with socket.create_connection(server.address) as raw, \
+                    context.wrap_socket(raw, server_hostname="x.example") as secure:
+                return secure.selected_alpn_protocol()
+
+        assert agreed(["h2", "http/1.1"]) == "http/1.1"
+        assert agreed([]) is None
+        with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+            agreed(["h2"])
+
+
+def test_a_handshake_that_never_ends_does_not_keep_the_server(tmp_path):
+    certificate(tmp_path, "x.example")
+    with Server(*MODEL, "--header-ms", 60_000, "--tls-certificate", tmp_path / "cert.pem", "--tls-key",
+                tmp_path / "key.pem") as server:
+        with server.connect() as c:
+            c.send(b"\x16\x03\x01")
+            time.sleep(0.1)
+            started = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - started < 20
 
 
 def test_tls_and_a_new_certificate_without_a_restart(tmp_path):

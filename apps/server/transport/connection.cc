@@ -17,6 +17,9 @@
 #include <boost/beast/ssl/ssl_stream.hpp>
 #include <optional>
 
+#include "transport/body.h"
+#include "transport/head.h"
+
 namespace tamis::server {
 namespace {
 
@@ -35,7 +38,7 @@ constexpr size_t kWorthReading = 256 << 10;
 constexpr milliseconds kLook{100};
 constexpr milliseconds kLinger{1000};
 
-using Parser = http::request_parser<http::string_body>;
+using Parser = http::request_parser<GrowingBody>;
 
 /// The client has closed its connection, or its half of it.
 bool peer_closed(int socket) {
@@ -43,62 +46,10 @@ bool peer_closed(int socket) {
   return ::poll(&fd, 1, 0) > 0 && (fd.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
-std::optional<std::string> percent_decoded(std::string_view text) {
-  const auto digit = [](char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    const char lower = static_cast<char>(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-  };
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    const int high = i + 2 < text.size() ? digit(text[i + 1]) : -1;
-    const int low = high >= 0 ? digit(text[i + 2]) : -1;
-    if (low < 0 || high * 16 + low == 0) return std::nullopt;
-    out += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return out;
+/// Else it would end the header, and begin something of its own.
+bool one_line(std::string_view text) {
+  return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
 }
-
-/// What is wrong with a header that the parser let pass; empty if nothing.
-std::string_view wrong_with(const http::request_header<>& header, bool chunked) {
-  if (header.count(http::field::transfer_encoding) > 0 && !chunked) {
-    return "a Transfer-Encoding other than chunked";
-  }
-  if (header.count(http::field::content_length) > 1) return "more than one Content-Length";
-  const size_t hosts = header.count(http::field::host);
-  if (hosts > 1 || (hosts == 0 && header.version() >= 11)) return "expected one Host";
-  for (const auto& field : header) {
-    for (const char c : field.value()) {
-      const auto code = static_cast<unsigned char>(c);
-      if ((code < 0x20 && c != '\t') || code == 0x7f) return "a control character in a header";
-    }
-  }
-  return {};
-}
-
-/// A request's body is charged as it grows, and given back with the answer.
-class BodyCharge {
- public:
-  explicit BodyCharge(BodyBudget& budget) : budget_(budget) {}
-  ~BodyCharge() { budget_.give(held_); }
-  BodyCharge(const BodyCharge&) = delete;
-  BodyCharge& operator=(const BodyCharge&) = delete;
-  bool at_least(size_t bytes) {
-    if (bytes <= held_) return true;
-    if (!budget_.take(bytes - held_)) return false;
-    held_ = bytes;
-    return true;
-  }
-
- private:
-  BodyBudget& budget_;
-  size_t held_ = 0;
-};
 
 /// The answer of a worker, waited for on the connection's strand.
 struct Pending {
@@ -107,6 +58,7 @@ struct Pending {
                              asio::wait_traits<std::chrono::steady_clock>, Strand>
       timer;
   std::optional<Response> response;
+  std::atomic<bool> failed{false};  ///< there will be no response, for want of memory
 };
 
 /// Ends what waits on a socket when the time is over, and leaves the socket open, so that the
@@ -149,14 +101,21 @@ class Session {
         peer_(std::move(peer)),
         limits_(state_->options.limits),
         buffer_(limits_.header_bytes + (64 << 10)),
-        deadline_(handle_->strand) {}
+        deadline_(handle_->strand) {
+    handle_->socket = &stream().socket();
+  }
 
-  /// Lets the server close it. For as long as this lives.
-  void expose(Handle& handle) {
-    handle.close = [this] {
-      Code ignored;
-      stream().socket().close(ignored);
-    };
+  ~Session() { handle_->socket = nullptr; }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// False: the connection is over.
+  Awaitable<bool> handshake() {
+    stream().expires_after(milliseconds(limits_.header_ms));
+    const auto [error] =
+        co_await transport_.async_handshake(asio::ssl::stream_base::server, kAwait);
+    if (error) ++state_->counters.malformed;
+    co_return !error;
   }
 
   Awaitable<void> requests() {
@@ -172,7 +131,8 @@ class Session {
   Awaitable<bool> next_request() {
     handle_->idle = buffer_.size() == 0;
     if (handle_->idle) {
-      if (state_->draining) co_return false;
+      // A request that has come may wait in the kernel.
+      if (state_->draining && !readable(stream().socket().native_handle())) co_return false;
       stream().expires_after(milliseconds(limits_.idle_ms));
       auto [error, bytes] = co_await transport_.async_read_some(buffer_.prepare(16 << 10), kAwait);
       if (error) co_return false;
@@ -187,34 +147,39 @@ class Session {
     parser_->body_limit(limits_.body_bytes);
     stream().expires_never();
     deadline_.arm(stream(), milliseconds(limits_.header_ms));
-    auto [error, bytes] = co_await http::async_read_header(transport_, buffer_, *parser_, kAwait);
-    (void)bytes;
+    const Code error = co_await read_header();
     deadline_.disarm();
     if (error) co_return co_await header_failed(error);
     const auto& header = parser_->get();
     keep_alive_ = header.keep_alive();
-    const std::string_view wrong = wrong_with(header, parser_->chunked());
-    if (!wrong.empty() || !read_head(header)) {
+    const std::string_view wrong = wrong_with(header);
+    if (!wrong.empty() || !read_head(header, head_)) {
       co_return co_await refuse(400, wrong.empty() ? "the target is no path" : wrong);
     }
+    head_.chunked = parser_->chunked();
+    head_.body_bytes = parser_->content_length().value_or(0);
     ++state_->counters.requests;
     co_return co_await answer();
   }
 
-  bool read_head(const http::request_header<>& header) {
-    head_.method = std::string(header.method_string());
-    const std::string_view target(header.target().data(), header.target().size());
-    const size_t question = std::min(target.find('?'), target.size());
-    const auto path = percent_decoded(target.substr(0, question));
-    if (!path || !path->starts_with('/')) return false;
-    head_.path = *path;
-    head_.query = target.substr(std::min(question + 1, target.size()));
-    for (const auto& field : header) {
-      head_.headers.add(std::string(field.name_string()), std::string(field.value()));
+  /// Beast's own limit is of what one call sees: lines that come one by one are counted here.
+  Awaitable<Code> read_header() {
+    size_t taken = 0;
+    for (;;) {
+      Code error;
+      const size_t used = parser_->put(buffer_.data(), error);
+      buffer_.consume(used);
+      taken += used;
+      const bool over =
+          taken + (parser_->is_header_done() ? 0 : buffer_.size()) > limits_.header_bytes;
+      if (over) co_return http::error::header_limit;
+      if (parser_->is_header_done()) co_return Code{};
+      if (error && error != http::error::need_more) co_return error;
+      if (!error && buffer_.size() > 0) continue;
+      auto [failed, bytes] = co_await transport_.async_read_some(buffer_.prepare(16 << 10), kAwait);
+      if (failed) co_return failed == asio::error::eof ? Code(http::error::end_of_stream) : failed;
+      buffer_.commit(bytes);
     }
-    head_.chunked = parser_->chunked();
-    head_.body_bytes = parser_->content_length().value_or(0);
-    return true;
   }
 
   Awaitable<bool> header_failed(Code error) {
@@ -254,11 +219,7 @@ class Session {
                                                           : "the body is not as the header says");
     }
     state_->counters.bytes_in += parser_->get().body().size();
-    Request request{std::move(head_), std::move(parser_->get().body()), {}};
-    head_ = RequestHead{};
-    head_.method = request.method;
-    head_.path = request.path;
-    head_.peer = request.peer;
+    Request request{head_, std::move(parser_->get().body()), {}};
     std::stop_source stop;
     request.stop = stop.get_token();
     {
@@ -281,8 +242,6 @@ class Session {
     if (parser_->is_done()) co_return 0;
     stream().expires_never();
     deadline_.arm(stream(), milliseconds(limits_.body_ms));
-    // Before anything is kept of it.
-    if (!charge.at_least(parser_->content_length().value_or(0))) co_return 503;
     if (beast::iequals(parser_->get()[http::field::expect], "100-continue")) {
       http::response<http::empty_body> go(http::status::continue_, 11);
       auto [error, bytes] = co_await http::async_write(transport_, go, kAwait);
@@ -293,6 +252,7 @@ class Session {
       auto [error, bytes] = co_await http::async_read_some(transport_, buffer_, *parser_, kAwait);
       (void)bytes;
       if (error == http::error::body_limit) co_return 413;
+      if (error == boost::system::errc::not_enough_memory) co_return 503;
       if (deadline_.expired()) co_return 408;
       if (error == http::error::partial_message || error == http::error::end_of_stream) {
         co_return 499;
@@ -316,27 +276,40 @@ class Session {
     }
   }
 
+  /// On a worker. Whatever happens, the connection gets to know.
+  static void run_for(State& state, const Strand& strand, const std::shared_ptr<Pending>& pending,
+                      Request request) noexcept {
+    try {
+      auto response = std::make_shared<Response>(run(state, std::move(request)));
+      asio::post(strand, [pending, response] {
+        pending->response = std::move(*response);
+        pending->timer.cancel();
+      });
+    } catch (...) {
+      pending->failed = true;
+    }
+  }
+
   Awaitable<Response> on_worker(Request request, std::stop_source stop) {
     auto pending = std::make_shared<Pending>(handle_->strand);
     auto shared = std::make_shared<Request>(std::move(request));
     try {
-      state_->workers.run([state = state_, strand = handle_->strand, pending, shared]() mutable {
-        auto response = std::make_shared<Response>(run(*state, std::move(*shared)));
-        shared.reset();
-        asio::post(strand, [pending, response] {
-          pending->response = std::move(*response);
-          pending->timer.cancel();
-        });
+      state_->workers.run([state = state_, strand = handle_->strand, pending, shared] {
+        run_for(*state, strand, pending, std::move(*shared));
       });
     } catch (const std::exception&) {
       co_return state_->handler.refuse(503, "no thread for another request", head_.path);
     }
+    shared.reset();
     const int socket = stream().socket().native_handle();
     stream().expires_never();
     while (!pending->response) {
       pending->timer.expires_after(kLook);
       co_await pending->timer.async_wait(kAwait);
+      if (pending->failed)
+        pending->response = Response{503, "text/plain", "out of memory\n", {}, true};
       if (!pending->response && !stop.stop_requested() && peer_closed(socket)) {
+        gone_ = true;
         ++state_->counters.clients_gone;
         stop.request_stop();
       }
@@ -365,7 +338,7 @@ class Session {
     const int status = response.status;
     const size_t bytes = response.body.size();
     const bool written = co_await write(std::move(response), keep);
-    state_->handler.finished(head_, written ? status : 499, written ? bytes : 0);
+    state_->handler.finished(head_, written && !gone_ ? status : 499, written ? bytes : 0);
     if (!written) co_return false;
     state_->counters.bytes_out += bytes;
     if (!keep) co_await linger();
@@ -386,13 +359,12 @@ class Session {
   template <class Body>
   void set_headers(http::response<Body>& out, const Response& response, bool keep) const {
     out.set(http::field::server, "tamis");
-    if (!response.content_type.empty() && response.status != 204) {
+    if (!response.content_type.empty() && response.status != 204 &&
+        one_line(response.content_type)) {
       out.set(http::field::content_type, response.content_type);
     }
     for (const auto& [name, value] : response.headers.all()) {
-      // What would end the header, and begin something of its own.
-      if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) continue;
-      out.insert(name, value);
+      if (one_line(name) && one_line(value)) out.insert(name, value);
     }
     out.keep_alive(keep);
   }
@@ -450,19 +422,23 @@ class Session {
   std::optional<Parser> parser_;
   RequestHead head_;
   bool keep_alive_ = false;
+  bool gone_ = false;  ///< the client, while its request was answered
 };
 
 using Tls = asio::ssl::stream<Stream>;
 
 }  // namespace
 
+bool readable(int socket) {
+  pollfd fd{socket, POLLIN, 0};
+  return ::poll(&fd, 1, 0) > 0;
+}
+
 asio::awaitable<void, Strand> serve_plain(std::shared_ptr<State> state,
                                           std::shared_ptr<Handle> handle, Stream stream,
                                           Peer peer) {
   Session<Stream> session(state, handle, std::move(stream), std::move(peer));
-  session.expose(*handle);
   co_await session.requests();
-  handle->close = nullptr;
 }
 
 asio::awaitable<void, Strand> serve_tls(std::shared_ptr<State> state,
@@ -473,17 +449,9 @@ asio::awaitable<void, Strand> serve_tls(std::shared_ptr<State> state,
     context = state->tls.at(peer.listener);
   }
   peer.tls = true;
-  Tls tls(std::move(stream), *context);
-  beast::get_lowest_layer(tls).expires_after(milliseconds(state->options.limits.header_ms));
-  const auto [error] = co_await tls.async_handshake(asio::ssl::stream_base::server, kAwait);
-  if (error) {
-    ++state->counters.malformed;
-    co_return;
-  }
-  Session<Tls> session(state, handle, std::move(tls), std::move(peer));
-  session.expose(*handle);
-  co_await session.requests();
-  handle->close = nullptr;
+  Session<Tls> session(state, handle, Tls(std::move(stream), *context), std::move(peer));
+  const bool agreed = co_await session.handshake();
+  if (agreed) co_await session.requests();
 }
 
 asio::awaitable<void, Strand> turn_away(std::shared_ptr<State> state, Stream stream) {

@@ -26,6 +26,7 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using local = asio::local::stream_protocol;
 using Code = boost::system::error_code;
+using Clock = std::chrono::steady_clock;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 [[noreturn]] void cannot_listen(const std::string& where, const Code& error) {
@@ -43,16 +44,78 @@ void remove_stale(asio::io_context& io, const std::filesystem::path& path) {
   }
   local::socket probe(io);
   Code error;
-  probe.connect(local::endpoint(path.string()), error);
-  if (!error) cannot_listen(path.string(), asio::error::address_in_use);
-  ::unlink(path.c_str());
+  probe.open(local(), error);
+  if (!error) probe.non_blocking(true, error);  // a live one may be too busy to accept
+  if (!error) probe.connect(local::endpoint(path.string()), error);
+  if (error == asio::error::connection_refused) {
+    ::unlink(path.c_str());
+    return;
+  }
+  cannot_listen(path.string(), error && error != asio::error::would_block
+                                   ? error
+                                   : Code(asio::error::address_in_use));
 }
 
 struct Listening {
   std::optional<tcp::acceptor> tcp_acceptor;
   std::optional<local::acceptor> unix_acceptor;
   std::filesystem::path socket_file;
+  struct stat socket_status {};  ///< of that file when it was made
+
+  /// Unless another server has put its own in the place.
+  void remove_socket_file() const {
+    struct stat now {};
+    if (socket_file.empty() || ::lstat(socket_file.c_str(), &now) != 0) return;
+    if (now.st_ino == socket_status.st_ino && now.st_dev == socket_status.st_dev) {
+      ::unlink(socket_file.c_str());
+    }
+  }
 };
+
+/// A connection in the lists of the server, for as long as this lives.
+class Membership {
+ public:
+  /// With state->mutex held.
+  Membership(std::shared_ptr<State> state, std::shared_ptr<Handle> handle, std::string address)
+      : state_(std::move(state)), handle_(std::move(handle)), address_(std::move(address)) {
+    ++state_->addresses[address_];
+    state_->connections.emplace(handle_.get(), handle_);
+    ++state_->counters.connections;
+    ++state_->counters.connections_open;
+  }
+  ~Membership() {
+    const std::lock_guard lock(state_->mutex);
+    --state_->counters.connections_open;
+    state_->connections.erase(handle_.get());
+    const auto at = state_->addresses.find(address_);
+    if (--at->second == 0) state_->addresses.erase(at);
+    state_->closed.notify_all();
+  }
+  Membership(const Membership&) = delete;
+  Membership& operator=(const Membership&) = delete;
+
+ private:
+  std::shared_ptr<State> state_;
+  std::shared_ptr<Handle> handle_;
+  std::string address_;
+};
+
+/// Serves a connection that is on the lists, which end with the coroutine however that ends.
+asio::awaitable<void, Strand> serve(std::shared_ptr<State> state, std::shared_ptr<Handle> handle,
+                                    Stream stream, Peer peer, bool plain,
+                                    std::unique_ptr<Membership>) {
+  const auto session = plain ? serve_plain : serve_tls;
+  co_await session(std::move(state), std::move(handle), std::move(stream), std::move(peer));
+}
+
+/// More than so many that are told that they are too many are cut without a word.
+constexpr size_t kTurnedAwayAtOnce = 64;
+
+asio::awaitable<void, Strand> turn_away_one(std::shared_ptr<State> state, Stream stream) {
+  co_await turn_away(state, std::move(stream));
+  const std::lock_guard lock(state->mutex);
+  --state->turned_away;
+}
 
 }  // namespace
 
@@ -67,6 +130,7 @@ struct HttpServer::Impl {
   std::mutex stopping;
   bool stopped = false;
   std::atomic<bool> cut{false};  ///< a connection was ended before its answer was written
+  Clock::time_point drain_until = Clock::time_point::max();  ///< of state->mutex
 
   void open(size_t index);
   void open_tcp(const Listener& listener, Listening& out);
@@ -75,7 +139,7 @@ struct HttpServer::Impl {
   asio::awaitable<void> accept(Acceptor& acceptor, size_t index);
   template <class Socket, class Endpoint>
   void admit(Socket socket, const Endpoint& endpoint, size_t index);
-  bool wait_for_none(std::chrono::steady_clock::time_point until);
+  bool wait_for_none();
   void each_connection(const std::function<void(Handle&)>& action);
   void close_listeners();
 };
@@ -106,13 +170,15 @@ void HttpServer::Impl::open_unix(const Listener& listener, Listening& out) {
   Code error;
   local::acceptor acceptor(state->io);
   acceptor.open(local(), error);
-  // Nobody may connect before the permissions are what they should be.
-  const mode_t before = ::umask(0777);
+  // The file is made with the mode of the socket, less the umask: at no time may more connect.
+  const auto mode = static_cast<mode_t>(listener.unix_mode);
+  const auto check = [&](int failed) {
+    if (failed != 0) error = Code(errno, boost::system::system_category());
+  };
+  if (!error) check(::fchmod(acceptor.native_handle(), mode));
   if (!error) acceptor.bind(local::endpoint(path.string()), error);
-  ::umask(before);
-  if (!error && ::chmod(path.c_str(), static_cast<mode_t>(listener.unix_mode)) != 0) {
-    error = Code(errno, boost::system::system_category());
-  }
+  if (!error) check(::chmod(path.c_str(), mode));
+  if (!error) check(::lstat(path.c_str(), &out.socket_status));
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error) cannot_listen(path.string(), error);
   out.socket_file = path;
@@ -141,8 +207,12 @@ asio::awaitable<void> HttpServer::Impl::accept(Acceptor& acceptor, size_t index)
     auto [error] = co_await acceptor.async_accept(socket, endpoint, kAwait);
     if (error == asio::error::operation_aborted || state->draining) co_return;
     if (!error) {
-      admit(std::move(socket), endpoint, index);
-      continue;
+      try {
+        admit(std::move(socket), endpoint, index);
+        continue;
+      } catch (const std::exception&) {
+        // No memory for another connection.
+      }
     }
     // No descriptor is free, for instance: others are served meanwhile.
     pause.expires_after(std::chrono::milliseconds(100));
@@ -171,33 +241,24 @@ void HttpServer::Impl::admit(Socket socket, const Endpoint& endpoint, size_t ind
     return;
   }
   const bool plain = !state->options.listeners[index].tls.has_value();
+  std::unique_ptr<Membership> member;
   {
     const std::lock_guard lock(state->mutex);
-    const bool counted = peer.address != "unix";
+    const auto here = state->addresses.find(peer.address);
     if (state->connections.size() >= limits.connections ||
-        (counted && state->addresses[peer.address] >= limits.connections_per_address)) {
+        (peer.address != "unix" && here != state->addresses.end() &&
+         here->second >= limits.connections_per_address)) {
       ++state->counters.connections_refused;
-      if (plain)
-        asio::co_spawn(handle->strand, turn_away(state, std::move(stream)), asio::detached);
+      if (!plain || state->turned_away >= kTurnedAwayAtOnce) return;
+      ++state->turned_away;
+      asio::co_spawn(handle->strand, turn_away_one(state, std::move(stream)), asio::detached);
       return;
     }
-    ++state->counters.connections;
-    ++state->counters.connections_open;
-    ++state->addresses[peer.address];
-    state->connections.emplace(handle.get(), handle);
+    member = std::make_unique<Membership>(state, handle, peer.address);
   }
-  const auto serve = plain ? serve_plain : serve_tls;
-  auto session = serve(state, handle, std::move(stream), peer);
-  asio::co_spawn(handle->strand, std::move(session),
-                 [state = state, handle, address = peer.address](std::exception_ptr) {
-                   const std::lock_guard lock(state->mutex);
-                   handle->close = nullptr;
-                   --state->counters.connections_open;
-                   state->connections.erase(handle.get());
-                   const auto at = state->addresses.find(address);
-                   if (--at->second == 0) state->addresses.erase(at);
-                   state->closed.notify_all();
-                 });
+  asio::co_spawn(handle->strand,
+                 serve(state, handle, std::move(stream), peer, plain, std::move(member)),
+                 asio::detached);
 }
 
 void HttpServer::Impl::each_connection(const std::function<void(Handle&)>& action) {
@@ -211,9 +272,13 @@ void HttpServer::Impl::each_connection(const std::function<void(Handle&)>& actio
   }
 }
 
-bool HttpServer::Impl::wait_for_none(std::chrono::steady_clock::time_point until) {
+/// Until there is no connection, or the drain's time is over.
+bool HttpServer::Impl::wait_for_none() {
   std::unique_lock lock(state->mutex);
-  return state->closed.wait_until(lock, until, [&] { return state->connections.empty(); });
+  while (!state->connections.empty() && Clock::now() < drain_until) {
+    state->closed.wait_until(lock, drain_until);
+  }
+  return state->connections.empty();
 }
 
 void HttpServer::Impl::close_listeners() {
@@ -223,16 +288,32 @@ void HttpServer::Impl::close_listeners() {
       if (l.tcp_acceptor) l.tcp_acceptor->close(ignored);
       if (l.unix_acceptor) l.unix_acceptor->close(ignored);
     });
-    if (!l.socket_file.empty()) ::unlink(l.socket_file.c_str());
+    l.remove_socket_file();
   }
 }
+
+namespace {
+
+/// What one connection throws, for want of memory, ends that connection alone.
+void run(asio::io_context& io) {
+  for (;;) {
+    try {
+      io.run();
+      return;
+    } catch (const std::exception&) {
+      continue;
+    }
+  }
+}
+
+}  // namespace
 
 HttpServer::HttpServer(const ServerOptions& options, Handler& handler)
     : impl_(std::make_unique<Impl>(options, handler)) {
   for (size_t i = 0; i < options.listeners.size(); ++i) impl_->open(i);
   try {
     for (int i = 0; i < options.io_threads; ++i) {
-      impl_->threads.emplace_back([io = &impl_->state->io] { io->run(); });
+      impl_->threads.emplace_back([io = &impl_->state->io] { run(*io); });
     }
   } catch (const std::system_error& e) {
     stop(0);
@@ -253,23 +334,34 @@ std::vector<uint16_t> HttpServer::ports() const {
 
 const TransportCounters& HttpServer::counters() const { return impl_->state->counters; }
 
+void HttpServer::cut(int limit_ms) {
+  Impl& s = *impl_;
+  const std::lock_guard lock(s.state->mutex);
+  s.drain_until = std::min(s.drain_until, Clock::now() + std::chrono::milliseconds(limit_ms));
+  s.state->closed.notify_all();
+}
+
 bool HttpServer::stop(int limit_ms) {
   Impl& s = *impl_;
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
+  cut(limit_ms);
   if (!s.state->draining.exchange(true)) s.close_listeners();
   s.each_connection([](Handle& h) {
-    if (h.idle && h.close) h.close();
+    // One whose next request has come is answered yet.
+    if (h.idle && h.socket != nullptr && !readable(h.socket->native_handle())) h.close();
   });
-  if (!s.wait_for_none(until)) s.cut = true;
+  if (!s.wait_for_none()) s.cut = true;
   const std::lock_guard turn(s.stopping);
   if (std::exchange(s.stopped, true)) return !s.cut;
   s.each_connection([](Handle& h) {
     const std::lock_guard lock(h.stop_mutex);
     h.stop.request_stop();
-    if (h.close) h.close();
+    h.close();
   });
   // Handlers end at their stop token; their connections with them.
-  s.wait_for_none(std::chrono::steady_clock::time_point::max());
+  {
+    std::unique_lock lock(s.state->mutex);
+    s.state->closed.wait(lock, [&] { return s.state->connections.empty(); });
+  }
   s.guard.reset();
   s.state->io.stop();
   for (std::thread& thread : s.threads) thread.join();

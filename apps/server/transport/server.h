@@ -35,7 +35,7 @@ struct Listener {
 struct TransportLimits {
   size_t header_bytes = 16 << 10;           ///< request line included; more: 431
   size_t body_bytes = size_t{32} << 20;     ///< more, also of a chunked body: 413
-  size_t bodies_bytes = size_t{256} << 20;  ///< of all bodies being read or answered; more: 503
+  size_t bodies_bytes = size_t{256} << 20;  ///< of all bodies, what has come of them; more: 503
   int header_ms = 10'000;                   ///< from the first byte to the end of the header
   int body_ms = 60'000;                     ///< to read the body
   int write_ms = 60'000;                    ///< to write the answer
@@ -117,7 +117,10 @@ class HttpServer {
   /// Accepts no more connections, closes idle ones, and answers what was begun, each with
   /// `Connection: close`; returns when all is answered, or after limit_ms. Then what is left is
   /// asked to stop and cut. Returns whether nothing was cut. Calls after the first return at once.
+  /// A handler that does not heed its stop token is waited for, however long it takes.
   bool stop(int limit_ms);
+  /// A stop in progress, or to come, has at most so much time left. Does not wait.
+  void cut(int limit_ms);
 
   /// Reads certificate and key again, for connections from now on. Errors as the constructor's,
   /// and then the old ones stay.

@@ -2,9 +2,11 @@
 
 // What the connections of a server share. Private to transport/.
 
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/beast/core/basic_stream.hpp>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -20,6 +22,8 @@
 namespace tamis::server {
 
 using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
+/// TCP or Unix, which are the same from here on.
+using Stream = boost::beast::basic_stream<boost::asio::generic::stream_protocol, Strand>;
 
 /// Bytes of bodies that are held, of all connections.
 class BodyBudget {
@@ -40,11 +44,16 @@ class BodyBudget {
 /// A connection as the server sees it, to end it. Used on its strand alone, but for `stop`.
 struct Handle {
   explicit Handle(Strand s) : strand(std::move(s)) {}
+  void close() {
+    boost::system::error_code ignored;
+    if (socket != nullptr) socket->close(ignored);
+  }
+
   Strand strand;
-  std::function<void()> close;  ///< of the socket; empty when the connection is over
-  bool idle = true;             ///< no byte of a request has come yet
-  std::stop_source stop;        ///< of the request that is being answered
-  std::mutex stop_mutex;        ///< of the pointer above, which each request replaces
+  Stream::socket_type* socket = nullptr;  ///< null before and after the session that owns it
+  bool idle = true;                       ///< no byte of a request has come yet
+  std::stop_source stop;                  ///< of the request that is being answered
+  std::mutex stop_mutex;                  ///< of the pointer above, which each request replaces
 };
 
 struct State {
@@ -61,6 +70,7 @@ struct State {
   std::condition_variable closed;
   std::map<const Handle*, std::shared_ptr<Handle>> connections;
   std::unordered_map<std::string, size_t> addresses;  ///< open connections of each
+  size_t turned_away = 0;                             ///< connections that are just being told so
 
   std::mutex tls_mutex;
   std::vector<std::shared_ptr<boost::asio::ssl::context>> tls;  ///< of each listener, or null
