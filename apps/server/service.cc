@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -326,6 +327,27 @@ bool drain_or_cut(Service& service, int drain_ms, const sigset_t& signals,
   return all;
 }
 
+/// Loads the models. A load cannot be stopped in its middle, so that a signal to end ends the
+/// process here, once what the models that are there have begun is answered. True: a reload was
+/// asked for.
+bool start_or_end(Service& service, const sigset_t& signals,
+                  const std::function<void(const std::string&)>& say) {
+  bool reload = false;
+  auto started = std::async(std::launch::async, [&] { service.start(); });
+  const timespec tick{0, 5'000'000};
+  while (started.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    const int signal = sigtimedwait(&signals, nullptr, &tick);
+    if (signal == SIGTERM || signal == SIGINT) {
+      const bool all = service.drain();
+      say("asked to end while models are loading; the process ends without them");
+      std::_Exit(all ? 0 : kWorkLost);
+    }
+    reload |= signal == SIGHUP;
+  }
+  started.get();
+  return reload;
+}
+
 }  // namespace
 
 int run_service(const std::function<Settings()>& settings,
@@ -334,11 +356,10 @@ int run_service(const std::function<Settings()>& settings,
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every thread from here on
   const Settings first = settings();
   Service service(first);
-  service.start();
+  int signal = start_or_end(service, signals, say) ? SIGHUP : 0;
   say("ready: " + fmt::format("{}", fmt::join(service.addresses(), ", ")));
-  for (;;) {
-    int signal = 0;
-    sigwait(&signals, &signal);
+  for (;; signal = 0) {
+    if (signal == 0) sigwait(&signals, &signal);
     if (signal != SIGHUP) {
       return drain_or_cut(service, first.drain_ms, signals, say) ? 0 : kWorkLost;
     }

@@ -1,5 +1,7 @@
 """What clients and networks do to a server: nothing hangs, nothing is lost, nothing leaks."""
 import json
+import os
+import resource
 import signal
 import socket
 import ssl
@@ -298,6 +300,37 @@ def test_a_request_that_never_ends_does_not_keep_the_process():
             assert server.stop() == 75
             assert 10 <= time.monotonic() - started < 30
             assert "the process ends without it" in server.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_models_load_ends_the_process(number, tmp_path):
+    """The warm-up of this device would take minutes."""
+    path = tmp_path / "tamis.sock"
+    server = Server(*MODEL, "--unix-socket", path, "--device", "sim:0", "--sim",
+                    "memory=1GiB,gflops=0.00001", "--warmup-ms", 600_000, wait=False)
+    server.wait_for("loaded")
+    assert Connection(path).socket.getpeername()  # it listens, and says that it is not ready
+    started = time.monotonic()
+    assert server.stop(number) == 0
+    assert time.monotonic() - started < 20
+    assert "while models are loading" in server.log
+    assert not path.exists()
+
+
+def test_without_a_free_descriptor_it_waits_for_one():
+    with Server(*MODEL) as server:
+        alive(server)
+        used = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 10, used + 10))
+        held = [server.connect() for _ in range(40)]
+        before = server.cpu_seconds()
+        time.sleep(1)
+        assert server.cpu_seconds() - before < 0.5  # it does not spin
+        held[0].send(request_bytes("POST", "/rerank", RERANK))
+        assert held[0].read().status == 200  # others are served meanwhile
+        for c in held:
+            c.socket.close()
+        alive(server)
 
 
 def test_after_sigkill_it_starts_again_on_the_same_socket(tmp_path):

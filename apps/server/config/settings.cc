@@ -179,7 +179,7 @@ constexpr std::array kTable = {
             false, false, [](S& s, Text t) { s.limits.idle_ms = positive_ms(t); }},
     Setting{"max-connections", kLimits, "N", "4096", "more are told 503", false, false, false,
             [](S& s, Text t) { s.limits.connections = at_least_one(t); }},
-    Setting{"max-connections-per-address", kLimits, "N", "1024", "more are told 503", false, false,
+    Setting{"max-connections-per-address", kLimits, "N", "2048", "more are told 503", false, false,
             false, [](S& s, Text t) { s.limits.connections_per_address = at_least_one(t); }},
     Setting{"address-rate", kLimits, "N", "0",
             "requests a second of one address; more: 429; 0 = any", false, true, false,

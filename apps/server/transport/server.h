@@ -41,7 +41,7 @@ struct TransportLimits {
   int write_ms = 60'000;                    ///< to write the answer
   int idle_ms = 120'000;                    ///< between requests of a connection
   size_t connections = 4096;                ///< more are answered 503 and closed
-  size_t connections_per_address = 1024;    ///< the same, for one address; Unix sockets have none
+  size_t connections_per_address = 2048;    ///< the same, for one address; Unix sockets have none
 };
 
 struct ServerOptions {
