@@ -10,7 +10,7 @@
     python bench/serving.py soak      memory and latency over --seconds, as JSON lines and a plot
 
 Other servers are started by --peer NAME=COMMAND, where {port} is replaced, and asked at --peer-path
-NAME=PATH. Texts are this project's own pages, cut to pieces of 5 to 200 words. --json F appends the figures
+NAME=PATH. Texts are this project's own pages, cut to pieces of 5 to 120 words. --json F appends the figures
 to F, one line a run. The client is this process: it shares the cores with the server, on every side alike.
 """
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Texts:
         return " ".join(self.words[at:at + length])
 
     def passage(self) -> str:
-        # Most are short, some are long, as passages are: log-uniform from 5 to 200 words, mean 53.
-        return self.text(round(math.exp(self.random.uniform(math.log(5), math.log(200)))))
+        # Most are short, some are long, as passages are: log-uniform from 5 to 120 words, mean 36.
+        return self.text(round(math.exp(self.random.uniform(math.log(5), math.log(120)))))
 
     def request(self, passages: int) -> dict:
         return {"query": self.text(8), "documents": [self.passage() for _ in range(passages)]}

@@ -62,6 +62,7 @@ RunResult Scheduler::run(std::span<const SequenceView> sequences, const OutputLa
     fail_job(*job, cancelled("the call was stopped", *job));
   });
   std::unique_lock lock(mutex_);
+  if (job->open_tokens <= kShortCall) last_short_ = std::chrono::steady_clock::now();
   jobs_.push_back(job);
   fail_stranded();
   work_.notify_all();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -45,7 +46,8 @@ struct RunResult {
 /// A call's sequences are sorted by length, longest first; a batch is cut from them when a replica
 /// asks for work. Where several calls wait, the one of the highest priority goes first, and among
 /// equals the one with the fewest tokens left; but none is passed over more than kPatience times.
-/// A batch that one call does not fill is filled from the others, as far as it gains speed. With
+/// A batch that one call does not fill is filled from the others, as far as it gains speed. While
+/// short calls come, the batches of a long one are no larger than speed needs. With
 /// several replicas the batches become smaller towards the end of the work, in proportion to how
 /// fast each replica has been, so that all end together.
 ///
@@ -61,6 +63,8 @@ class Scheduler {
  public:
   /// So many batches may go to others before a call that waits gets part of one.
   static constexpr int kPatience = 4;
+  /// Tokens of a call that would mind to wait for a full batch of another's.
+  static constexpr size_t kShortCall = 512;
 
   /// `on_batch` may be empty.
   Scheduler(LogSink log, std::function<void(const BatchReport&)> on_batch);
@@ -130,6 +134,7 @@ class Scheduler {
   std::condition_variable work_;     ///< there is work, or a worker should leave
   std::condition_variable changed_;  ///< of a worker: it has left, or trimmed
   std::list<std::shared_ptr<Job>> jobs_;
+  std::chrono::steady_clock::time_point last_short_{};  ///< when a call of so few tokens came
   std::list<std::unique_ptr<Worker>> workers_;
   std::vector<Placement> retired_;
   bool moving_ = false;

@@ -125,6 +125,39 @@ TEST(SharedBatches, ABatchIsFilledOnlyAsFarAsItGainsSpeed) {
   for (size_t i = 1; i < batches.size(); ++i) EXPECT_LE(batches[i].tokens, 512u) << "batch " << i;
 }
 
+// A Work(400) is some 15 batches of 1,024 tokens.
+TEST(SharedBatches, WhileShortCallsComeTheBatchesOfALongOneAreNoLargerThanSpeedNeeds) {
+  Held held;  // its first call is a short one
+  Calls calls(held);
+  calls.add([&] { logits(*held.reranker, Work(400)); });
+  held.gate.open();
+  calls.join();
+  const auto batches = held.gate.batches();
+  ASSERT_GT(batches.size(), 4u);
+  for (size_t i = 1; i < 4; ++i) EXPECT_LE(batches[i].tokens, 512u) << "batch " << i;
+}
+
+TEST(SharedBatches, ALongCallByItselfHasBatchesAsLargeAsTheyMayBe) {
+  Gate gate;
+  gate.open();
+  LoadOptions options = on("cpu");
+  options.on_batch = gate.watch();
+  logits(Reranker::load(small_model(), options), Work(400));
+  EXPECT_GT(gate.batches().front().tokens, 512u);
+}
+
+TEST(SharedBatches, AShortCallIsFilledUpByALongOneOnlyAsFarAsItWouldBeSlow) {
+  Held held;
+  Calls calls(held);
+  calls.add([&] { logits(*held.reranker, Work(400)); });
+  calls.add([&] { logits(*held.reranker, Work(1)); });
+  held.gate.open();
+  calls.join();
+  const auto batches = held.gate.batches();
+  ASSERT_GT(batches.size(), 2u);
+  EXPECT_LE(batches[1].tokens, 128u) << "the short call goes first, with at most so much beside it";
+}
+
 TEST(SharedBatches, AnErrorOfOneCallIsNotTheOthers) {
   // A word whose row of the table is NaN, which is found when the word is used.
   const std::filesystem::path model =
