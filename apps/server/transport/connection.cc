@@ -451,7 +451,8 @@ asio::awaitable<void, Strand> serve_tls(std::shared_ptr<State> state,
   peer.tls = true;
   Session<Tls> session(state, handle, Tls(std::move(stream), *context), std::move(peer));
   const bool agreed = co_await session.handshake();
-  if (agreed) co_await session.requests();
+  if (!agreed) co_return;
+  co_await session.requests();
 }
 
 asio::awaitable<void, Strand> turn_away(std::shared_ptr<State> state, Stream stream) {
