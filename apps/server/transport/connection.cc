@@ -139,6 +139,7 @@ class Session {
       buffer_.commit(bytes);
       handle_->idle = false;
     }
+    gone_ = false;
     head_ = RequestHead{};
     head_.received = std::chrono::steady_clock::now();
     head_.peer = peer_;
@@ -173,9 +174,9 @@ class Session {
       const bool over =
           taken + (parser_->is_header_done() ? 0 : buffer_.size()) > limits_.header_bytes;
       if (over) co_return http::error::header_limit;
-      if (parser_->is_header_done()) co_return Code{};
       if (error && error != http::error::need_more) co_return error;
-      if (!error && buffer_.size() > 0) continue;
+      if (parser_->is_header_done()) co_return Code{};
+      if (used > 0 && !error && buffer_.size() > 0) continue;
       auto [failed, bytes] = co_await transport_.async_read_some(buffer_.prepare(16 << 10), kAwait);
       if (failed) co_return failed == asio::error::eof ? Code(http::error::end_of_stream) : failed;
       buffer_.commit(bytes);
