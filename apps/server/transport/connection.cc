@@ -295,8 +295,9 @@ class Session {
     auto pending = std::make_shared<Pending>(handle_->strand);
     auto shared = std::make_shared<Request>(std::move(request));
     try {
-      state_->workers.run([state = state_, strand = handle_->strand, pending, shared] {
-        run_for(*state, strand, pending, std::move(*shared));
+      // The state waits for its workers; a worker that kept it would have to wait for itself.
+      state_->workers.run([&state = *state_, strand = handle_->strand, pending, shared] {
+        run_for(state, strand, pending, std::move(*shared));
       });
     } catch (const std::exception&) {
       co_return state_->handler.refuse(503, "no thread for another request", head_.path);

@@ -144,7 +144,7 @@ TEST(WarmUp, IsBoundedInTimeAndTellsWhatFailed) {
   const auto options = on("sim:0", {"launch_us=20000"});
   const Reranker reranker = Reranker::load(small_model(), options);
   WarmupOptions bounded;
-  bounded.limit_ms = 150;  // enough to begin the first on a busy machine, less than one takes
+  bounded.limit_ms = 30;  // enough to begin the first on a busy machine, less than one takes
   bounded.shapes = {{1, 10}, {1, 20}, {1, 30}};
   const auto results = reranker.place().warmup(bounded);
   EXPECT_FALSE(results[0].skipped);
