@@ -330,7 +330,7 @@ bool drain_or_cut(Service& service, int drain_ms, const sigset_t& signals,
 /// Loads the models. A load cannot be stopped in its middle, so that a signal to end ends the
 /// process here, once what the models that are there have begun is answered. True: a reload was
 /// asked for.
-bool start_or_end(Service& service, const sigset_t& signals,
+bool start_or_end(Service& service, int drain_ms, const sigset_t& signals,
                   const std::function<void(const std::string&)>& say) {
   bool reload = false;
   auto started = std::async(std::launch::async, [&] { service.start(); });
@@ -338,7 +338,7 @@ bool start_or_end(Service& service, const sigset_t& signals,
   while (started.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     const int signal = sigtimedwait(&signals, nullptr, &tick);
     if (signal == SIGTERM || signal == SIGINT) {
-      const bool all = service.drain();
+      const bool all = drain_or_cut(service, drain_ms, signals, say);
       say("asked to end while models are loading; the process ends without them");
       std::_Exit(all ? 0 : kWorkLost);
     }
@@ -356,7 +356,7 @@ int run_service(const std::function<Settings()>& settings,
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every thread from here on
   const Settings first = settings();
   Service service(first);
-  int signal = start_or_end(service, signals, say) ? SIGHUP : 0;
+  int signal = start_or_end(service, first.drain_ms, signals, say) ? SIGHUP : 0;
   say("ready: " + fmt::format("{}", fmt::join(service.addresses(), ", ")));
   for (;; signal = 0) {
     if (signal == 0) sigwait(&signals, &signal);

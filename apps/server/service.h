@@ -50,7 +50,8 @@ std::string explain(const Settings& settings);
 /// Runs until SIGTERM or SIGINT (drains; a second one cuts), and reloads at SIGHUP, for which
 /// `settings` is asked again. `say` gets a line when it is ready. Returns the exit status: 0, or 75
 /// if requests had to be cut; where one does not end 10 s after it was cut, for its device hangs,
-/// the process ends here, with 75. Blocks these signals in every thread of the process. Errors:
+/// the process ends here, with 75, and so it does, with 0, where the signal comes while models are
+/// loading. Blocks these signals in every thread of the process. Errors:
 /// those of Service.
 int run_service(const std::function<Settings()>& settings,
                 const std::function<void(const std::string&)>& say);

@@ -19,7 +19,8 @@ double ms_since(Clock::time_point start) {
 }
 
 /// So many times a device's least batch are worth waiting for others' sequences: from there on a
-/// larger batch is no faster by the token (cpu: 512; measured in bench/record/gemm).
+/// larger batch is no faster by the token (cpu: 512, but for the last 0-6 %:
+/// bench/record/2026-11-27-serving.jsonl).
 constexpr size_t kWellFilled = 4;
 
 /// For so long after a short call the next one is expected.
@@ -53,7 +54,8 @@ size_t Scheduler::budget(const Worker& w, const Job& job) const {
   size_t most = job.batch_tokens > 0 ? job.batch_tokens : w.replica->batch_tokens();
   if (w.budget > 0) most = std::min(most, w.budget);
   // A batch is not ended in its middle: smaller ones let short calls in sooner. (One pair beside
-  // 5,000 passages, cpu, f32: p50 257 -> 113 ms; a long call alone would be 0-6 % slower by it.)
+  // 5,000 passages, cpu, f32: p50 257 -> 113 ms; a long call alone
+  // would be 0-6 % slower by it. bench/record/2026-11-27-serving.jsonl.)
   if (job.open_tokens > most && Clock::now() - last_short_ < kShortCallsCome) {
     most = std::min(most, kWellFilled * w.replica->device().info().least_tokens);
   }

@@ -93,13 +93,12 @@ class Deadline {
 template <class Transport>
 class Session {
  public:
-  Session(std::shared_ptr<State> state, std::shared_ptr<Handle> handle, Transport transport,
-          Peer peer)
-      : state_(std::move(state)),
+  Session(State& state, std::shared_ptr<Handle> handle, Transport transport, Peer peer)
+      : state_(state),
         handle_(std::move(handle)),
         transport_(std::move(transport)),
         peer_(std::move(peer)),
-        limits_(state_->options.limits),
+        limits_(state_.options.limits),
         buffer_(limits_.header_bytes + (64 << 10)),
         deadline_(handle_->strand) {
     handle_->socket = &stream().socket();
@@ -114,7 +113,7 @@ class Session {
     stream().expires_after(milliseconds(limits_.header_ms));
     const auto [error] =
         co_await transport_.async_handshake(asio::ssl::stream_base::server, kAwait);
-    if (error) ++state_->counters.malformed;
+    if (error) ++state_.counters.malformed;
     co_return !error;
   }
 
@@ -132,7 +131,7 @@ class Session {
     handle_->idle = buffer_.size() == 0;
     if (handle_->idle) {
       // A request that has come may wait in the kernel.
-      if (state_->draining && !readable(stream().socket().native_handle())) co_return false;
+      if (state_.draining && !readable(stream().socket().native_handle())) co_return false;
       stream().expires_after(milliseconds(limits_.idle_ms));
       auto [error, bytes] = co_await transport_.async_read_some(buffer_.prepare(16 << 10), kAwait);
       if (error) co_return false;
@@ -159,7 +158,7 @@ class Session {
     }
     head_.chunked = parser_->chunked();
     head_.body_bytes = parser_->content_length().value_or(0);
-    ++state_->counters.requests;
+    ++state_.counters.requests;
     co_return co_await answer();
   }
 
@@ -199,18 +198,18 @@ class Session {
   }
 
   Awaitable<bool> answer() {
-    Admission admission = state_->handler.admit(head_);
+    Admission admission = state_.handler.admit(head_);
     if (admission.kind == Admission::Kind::kRefuse) {
       co_return co_await finish(std::move(admission.response));
     }
     if (admission.body_limit > 0) {
       parser_->body_limit(std::min(limits_.body_bytes, admission.body_limit));
     }
-    BodyCharge charge(state_->bodies);
+    BodyCharge charge(state_.bodies);
     const int refused = co_await read_body(charge);
     deadline_.disarm();
     if (refused == 499) {
-      ++state_->counters.clients_gone;
+      ++state_.counters.clients_gone;
       co_return false;
     }
     if (refused != 0) {
@@ -219,7 +218,7 @@ class Session {
                                          : refused == 503 ? "too many bodies at once"
                                                           : "the body is not as the header says");
     }
-    state_->counters.bytes_in += parser_->get().body().size();
+    state_.counters.bytes_in += parser_->get().body().size();
     Request request{head_, std::move(parser_->get().body()), {}};
     std::stop_source stop;
     request.stop = stop.get_token();
@@ -227,14 +226,14 @@ class Session {
       const std::lock_guard lock(handle_->stop_mutex);
       handle_->stop = stop;
     }
-    ++state_->counters.requests_running;
+    ++state_.counters.requests_running;
     Response response;
     if (admission.kind == Admission::Kind::kAtOnce) {
-      response = run(*state_, std::move(request));
+      response = run(state_, std::move(request));
     } else {
       response = co_await on_worker(std::move(request), stop);
     }
-    --state_->counters.requests_running;
+    --state_.counters.requests_running;
     co_return co_await finish(std::move(response));
   }
 
@@ -295,12 +294,11 @@ class Session {
     auto pending = std::make_shared<Pending>(handle_->strand);
     auto shared = std::make_shared<Request>(std::move(request));
     try {
-      // The state waits for its workers; a worker that kept it would have to wait for itself.
-      state_->workers.run([&state = *state_, strand = handle_->strand, pending, shared] {
+      state_.workers.run([&state = state_, strand = handle_->strand, pending, shared] {
         run_for(state, strand, pending, std::move(*shared));
       });
     } catch (const std::exception&) {
-      co_return state_->handler.refuse(503, "no thread for another request", head_.path);
+      co_return state_.handler.refuse(503, "no thread for another request", head_.path);
     }
     shared.reset();
     const int socket = stream().socket().native_handle();
@@ -312,7 +310,7 @@ class Session {
         pending->response = Response{503, "text/plain", "out of memory\n", {}, true};
       if (!pending->response && !stop.stop_requested() && peer_closed(socket)) {
         gone_ = true;
-        ++state_->counters.clients_gone;
+        ++state_.counters.clients_gone;
         stop.request_stop();
       }
     }
@@ -320,8 +318,8 @@ class Session {
   }
 
   Awaitable<bool> refuse(int status, std::string_view why) {
-    ++state_->counters.malformed;
-    Response response = state_->handler.refuse(status, why, head_.path);
+    ++state_.counters.malformed;
+    Response response = state_.handler.refuse(status, why, head_.path);
     response.close = true;
     co_return co_await finish(std::move(response));
   }
@@ -336,13 +334,13 @@ class Session {
       const bool discarded = co_await discard_body();
       unread = !discarded;
     }
-    const bool keep = keep_alive_ && !unread && !response.close && !state_->draining;
+    const bool keep = keep_alive_ && !unread && !response.close && !state_.draining;
     const int status = response.status;
     const size_t bytes = response.body.size();
     const bool written = co_await write(std::move(response), keep);
-    state_->handler.finished(head_, written && !gone_ ? status : 499, written ? bytes : 0);
+    state_.handler.finished(head_, written && !gone_ ? status : 499, written ? bytes : 0);
     if (!written) co_return false;
-    state_->counters.bytes_out += bytes;
+    state_.counters.bytes_out += bytes;
     if (!keep) co_await linger();
     co_return keep;
   }
@@ -414,7 +412,7 @@ class Session {
     }
   }
 
-  std::shared_ptr<State> state_;
+  State& state_;
   std::shared_ptr<Handle> handle_;
   Transport transport_;
   Peer peer_;
@@ -436,19 +434,18 @@ bool readable(int socket) {
   return ::poll(&fd, 1, 0) > 0;
 }
 
-asio::awaitable<void, Strand> serve_plain(std::shared_ptr<State> state,
-                                          std::shared_ptr<Handle> handle, Stream stream,
-                                          Peer peer) {
+asio::awaitable<void, Strand> serve_plain(State& state, std::shared_ptr<Handle> handle,
+                                          Stream stream, Peer peer) {
   Session<Stream> session(state, handle, std::move(stream), std::move(peer));
   co_await session.requests();
 }
 
-asio::awaitable<void, Strand> serve_tls(std::shared_ptr<State> state,
-                                        std::shared_ptr<Handle> handle, Stream stream, Peer peer) {
+asio::awaitable<void, Strand> serve_tls(State& state, std::shared_ptr<Handle> handle, Stream stream,
+                                        Peer peer) {
   std::shared_ptr<asio::ssl::context> context;
   {
-    const std::lock_guard lock(state->tls_mutex);
-    context = state->tls.at(peer.listener);
+    const std::lock_guard lock(state.tls_mutex);
+    context = state.tls.at(peer.listener);
   }
   peer.tls = true;
   Session<Tls> session(state, handle, Tls(std::move(stream), *context), std::move(peer));
@@ -457,8 +454,8 @@ asio::awaitable<void, Strand> serve_tls(std::shared_ptr<State> state,
   co_await session.requests();
 }
 
-asio::awaitable<void, Strand> turn_away(std::shared_ptr<State> state, Stream stream) {
-  const Response response = state->handler.refuse(503, "too many connections", "");
+asio::awaitable<void, Strand> turn_away(State& state, Stream stream) {
+  const Response response = state.handler.refuse(503, "too many connections", "");
   http::response<http::string_body> out(http::status::service_unavailable, 11);
   out.set(http::field::content_type, response.content_type);
   out.set(http::field::retry_after, "1");

@@ -12,14 +12,12 @@ namespace tamis::server {
 bool readable(int socket);
 
 /// Serves until the connection is over.
-boost::asio::awaitable<void, Strand> serve_plain(std::shared_ptr<State> state,
-                                                 std::shared_ptr<Handle> handle, Stream stream,
-                                                 Peer peer);
-boost::asio::awaitable<void, Strand> serve_tls(std::shared_ptr<State> state,
-                                               std::shared_ptr<Handle> handle, Stream stream,
-                                               Peer peer);
+boost::asio::awaitable<void, Strand> serve_plain(State& state, std::shared_ptr<Handle> handle,
+                                                 Stream stream, Peer peer);
+boost::asio::awaitable<void, Strand> serve_tls(State& state, std::shared_ptr<Handle> handle,
+                                               Stream stream, Peer peer);
 
 /// Answers 503 to one connection too many, and closes it.
-boost::asio::awaitable<void, Strand> turn_away(std::shared_ptr<State> state, Stream stream);
+boost::asio::awaitable<void, Strand> turn_away(State& state, Stream stream);
 
 }  // namespace tamis::server

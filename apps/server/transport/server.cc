@@ -75,62 +75,61 @@ struct Listening {
 /// A connection in the lists of the server, for as long as this lives.
 class Membership {
  public:
-  /// With state->mutex held.
-  Membership(std::shared_ptr<State> state, std::shared_ptr<Handle> handle, std::string address)
-      : state_(std::move(state)), handle_(std::move(handle)), address_(std::move(address)) {
-    ++state_->addresses[address_];
-    state_->connections.emplace(handle_.get(), handle_);
-    ++state_->counters.connections;
-    ++state_->counters.connections_open;
+  /// With state.mutex held.
+  Membership(State& state, std::shared_ptr<Handle> handle, std::string address)
+      : state_(state), handle_(std::move(handle)), address_(std::move(address)) {
+    ++state_.addresses[address_];
+    state_.connections.emplace(handle_.get(), handle_);
+    ++state_.counters.connections;
+    ++state_.counters.connections_open;
   }
   ~Membership() {
-    const std::lock_guard lock(state_->mutex);
-    --state_->counters.connections_open;
-    state_->connections.erase(handle_.get());
-    const auto at = state_->addresses.find(address_);
-    if (--at->second == 0) state_->addresses.erase(at);
-    state_->closed.notify_all();
+    const std::lock_guard lock(state_.mutex);
+    --state_.counters.connections_open;
+    state_.connections.erase(handle_.get());
+    const auto at = state_.addresses.find(address_);
+    if (--at->second == 0) state_.addresses.erase(at);
+    state_.closed.notify_all();
   }
   Membership(const Membership&) = delete;
   Membership& operator=(const Membership&) = delete;
 
  private:
-  std::shared_ptr<State> state_;
+  State& state_;
   std::shared_ptr<Handle> handle_;
   std::string address_;
 };
 
 /// Serves a connection that is on the lists, which end with the coroutine however that ends.
-asio::awaitable<void, Strand> serve(std::shared_ptr<State> state, std::shared_ptr<Handle> handle,
-                                    Stream stream, Peer peer, bool plain,
-                                    std::unique_ptr<Membership>) {
+asio::awaitable<void, Strand> serve(State& state, std::shared_ptr<Handle> handle, Stream stream,
+                                    Peer peer, bool plain, std::unique_ptr<Membership>) {
   const auto session = plain ? serve_plain : serve_tls;
-  co_await session(std::move(state), std::move(handle), std::move(stream), std::move(peer));
+  co_await session(state, std::move(handle), std::move(stream), std::move(peer));
 }
 
 /// More than so many that are told that they are too many are cut without a word.
 constexpr size_t kTurnedAwayAtOnce = 64;
 
-asio::awaitable<void, Strand> turn_away_one(std::shared_ptr<State> state, Stream stream) {
+asio::awaitable<void, Strand> turn_away_one(State& state, Stream stream) {
   co_await turn_away(state, std::move(stream));
-  const std::lock_guard lock(state->mutex);
-  --state->turned_away;
+  const std::lock_guard lock(state.mutex);
+  --state.turned_away;
 }
 
 }  // namespace
 
 struct HttpServer::Impl {
   Impl(const ServerOptions& options, Handler& handler)
-      : state(std::make_shared<State>(options, handler)), guard(state->io.get_executor()) {}
+      : state(options, handler), guard(state.io.get_executor()) {}
 
-  std::shared_ptr<State> state;
+  State state;
   asio::executor_work_guard<asio::io_context::executor_type> guard;
   std::list<Listening> listening;
   std::vector<std::thread> threads;
   std::mutex stopping;
   bool stopped = false;
   std::atomic<bool> cut{false};  ///< a connection was ended before its answer was written
-  Clock::time_point drain_until = Clock::time_point::max();  ///< of state->mutex
+  Clock::time_point drain_until = Clock::time_point::max();  ///< of state.mutex
 
   void open(size_t index);
   void open_tcp(const Listener& listener, Listening& out);
@@ -147,7 +146,7 @@ struct HttpServer::Impl {
 void HttpServer::Impl::open_tcp(const Listener& listener, Listening& out) {
   const std::string where = fmt::format("{} port {}", listener.host, listener.port);
   Code error;
-  tcp::resolver resolver(state->io);
+  tcp::resolver resolver(state.io);
   const auto found =
       resolver.resolve(listener.host, std::to_string(listener.port), tcp::resolver::passive, error);
   if (error || found.empty()) {
@@ -155,7 +154,7 @@ void HttpServer::Impl::open_tcp(const Listener& listener, Listening& out) {
          error.message());
   }
   const tcp::endpoint endpoint = found.begin()->endpoint();
-  tcp::acceptor acceptor(state->io);
+  tcp::acceptor acceptor(state.io);
   acceptor.open(endpoint.protocol(), error);
   if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
   if (!error) acceptor.bind(endpoint, error);
@@ -166,9 +165,9 @@ void HttpServer::Impl::open_tcp(const Listener& listener, Listening& out) {
 
 void HttpServer::Impl::open_unix(const Listener& listener, Listening& out) {
   const std::filesystem::path& path = listener.unix_socket;
-  remove_stale(state->io, path);
+  remove_stale(state.io, path);
   Code error;
-  local::acceptor acceptor(state->io);
+  local::acceptor acceptor(state.io);
   acceptor.open(local(), error);
   // The file is made with the mode of the socket, less the umask: at no time may more connect.
   const auto mode = static_cast<mode_t>(listener.unix_mode);
@@ -186,26 +185,26 @@ void HttpServer::Impl::open_unix(const Listener& listener, Listening& out) {
 }
 
 void HttpServer::Impl::open(size_t index) {
-  const Listener& listener = state->options.listeners[index];
-  state->tls.push_back(listener.tls ? make_tls(*listener.tls) : nullptr);
+  const Listener& listener = state.options.listeners[index];
+  state.tls.push_back(listener.tls ? make_tls(*listener.tls) : nullptr);
   Listening& out = listening.emplace_back();
   if (listener.unix_socket.empty()) {
     open_tcp(listener, out);
-    asio::co_spawn(state->io, accept(*out.tcp_acceptor, index), asio::detached);
+    asio::co_spawn(state.io, accept(*out.tcp_acceptor, index), asio::detached);
   } else {
     open_unix(listener, out);
-    asio::co_spawn(state->io, accept(*out.unix_acceptor, index), asio::detached);
+    asio::co_spawn(state.io, accept(*out.unix_acceptor, index), asio::detached);
   }
 }
 
 template <class Acceptor>
 asio::awaitable<void> HttpServer::Impl::accept(Acceptor& acceptor, size_t index) {
-  asio::steady_timer pause(state->io);
+  asio::steady_timer pause(state.io);
   while (acceptor.is_open()) {
     typename Acceptor::protocol_type::endpoint endpoint;
-    typename Acceptor::protocol_type::socket socket(state->io);
+    typename Acceptor::protocol_type::socket socket(state.io);
     auto [error] = co_await acceptor.async_accept(socket, endpoint, kAwait);
-    if (error == asio::error::operation_aborted || state->draining) co_return;
+    if (error == asio::error::operation_aborted || state.draining) co_return;
     if (!error) {
       try {
         admit(std::move(socket), endpoint, index);
@@ -228,8 +227,8 @@ void HttpServer::Impl::admit(Socket socket, const Endpoint& endpoint, size_t ind
     Code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
   }
-  const TransportLimits& limits = state->options.limits;
-  auto handle = std::make_shared<Handle>(asio::make_strand(state->io));
+  const TransportLimits& limits = state.options.limits;
+  auto handle = std::make_shared<Handle>(asio::make_strand(state.io));
   Code error;
   const auto protocol = socket.local_endpoint(error).protocol();
   const int descriptor = socket.release(error);
@@ -240,17 +239,18 @@ void HttpServer::Impl::admit(Socket socket, const Endpoint& endpoint, size_t ind
     ::close(descriptor);
     return;
   }
-  const bool plain = !state->options.listeners[index].tls.has_value();
+  const bool plain = !state.options.listeners[index].tls.has_value();
   std::unique_ptr<Membership> member;
   {
-    const std::lock_guard lock(state->mutex);
-    const auto here = state->addresses.find(peer.address);
-    if (state->connections.size() >= limits.connections ||
-        (peer.address != "unix" && here != state->addresses.end() &&
+    const std::lock_guard lock(state.mutex);
+    if (state.draining) return;  // stop has looked, or is about to, and waits for nobody new
+    const auto here = state.addresses.find(peer.address);
+    if (state.connections.size() >= limits.connections ||
+        (peer.address != "unix" && here != state.addresses.end() &&
          here->second >= limits.connections_per_address)) {
-      ++state->counters.connections_refused;
-      if (!plain || state->turned_away >= kTurnedAwayAtOnce) return;
-      ++state->turned_away;
+      ++state.counters.connections_refused;
+      if (!plain || state.turned_away >= kTurnedAwayAtOnce) return;
+      ++state.turned_away;
       asio::co_spawn(handle->strand, turn_away_one(state, std::move(stream)), asio::detached);
       return;
     }
@@ -264,8 +264,8 @@ void HttpServer::Impl::admit(Socket socket, const Endpoint& endpoint, size_t ind
 void HttpServer::Impl::each_connection(const std::function<void(Handle&)>& action) {
   std::vector<std::shared_ptr<Handle>> all;
   {
-    const std::lock_guard lock(state->mutex);
-    for (const auto& [key, handle] : state->connections) all.push_back(handle);
+    const std::lock_guard lock(state.mutex);
+    for (const auto& [key, handle] : state.connections) all.push_back(handle);
   }
   for (const auto& handle : all) {
     asio::post(handle->strand, [handle, action] { action(*handle); });
@@ -274,16 +274,16 @@ void HttpServer::Impl::each_connection(const std::function<void(Handle&)>& actio
 
 /// Until there is no connection, or the drain's time is over.
 bool HttpServer::Impl::wait_for_none() {
-  std::unique_lock lock(state->mutex);
-  while (!state->connections.empty() && Clock::now() < drain_until) {
-    state->closed.wait_until(lock, drain_until);
+  std::unique_lock lock(state.mutex);
+  while (!state.connections.empty() && Clock::now() < drain_until) {
+    state.closed.wait_until(lock, drain_until);
   }
-  return state->connections.empty();
+  return state.connections.empty();
 }
 
 void HttpServer::Impl::close_listeners() {
   for (Listening& l : listening) {
-    asio::post(state->io, [&l] {
+    asio::post(state.io, [&l] {
       Code ignored;
       if (l.tcp_acceptor) l.tcp_acceptor->close(ignored);
       if (l.unix_acceptor) l.unix_acceptor->close(ignored);
@@ -313,7 +313,7 @@ HttpServer::HttpServer(const ServerOptions& options, Handler& handler)
   for (size_t i = 0; i < options.listeners.size(); ++i) impl_->open(i);
   try {
     for (int i = 0; i < options.io_threads; ++i) {
-      impl_->threads.emplace_back([io = &impl_->state->io] { run(*io); });
+      impl_->threads.emplace_back([io = &impl_->state.io] { run(*io); });
     }
   } catch (const std::system_error& e) {
     stop(0);
@@ -332,19 +332,24 @@ std::vector<uint16_t> HttpServer::ports() const {
   return out;
 }
 
-const TransportCounters& HttpServer::counters() const { return impl_->state->counters; }
+const TransportCounters& HttpServer::counters() const { return impl_->state.counters; }
 
 void HttpServer::cut(int limit_ms) {
   Impl& s = *impl_;
-  const std::lock_guard lock(s.state->mutex);
+  const std::lock_guard lock(s.state.mutex);
   s.drain_until = std::min(s.drain_until, Clock::now() + std::chrono::milliseconds(limit_ms));
-  s.state->closed.notify_all();
+  s.state.closed.notify_all();
 }
 
 bool HttpServer::stop(int limit_ms) {
   Impl& s = *impl_;
   cut(limit_ms);
-  if (!s.state->draining.exchange(true)) s.close_listeners();
+  bool first = false;
+  {
+    const std::lock_guard lock(s.state.mutex);
+    first = !s.state.draining.exchange(true);
+  }
+  if (first) s.close_listeners();
   s.each_connection([](Handle& h) {
     // One whose next request has come is answered yet.
     if (h.idle && h.socket != nullptr && !readable(h.socket->native_handle())) h.close();
@@ -359,17 +364,17 @@ bool HttpServer::stop(int limit_ms) {
   });
   // Handlers end at their stop token; their connections with them.
   {
-    std::unique_lock lock(s.state->mutex);
-    s.state->closed.wait(lock, [&] { return s.state->connections.empty(); });
+    std::unique_lock lock(s.state.mutex);
+    s.state.closed.wait(lock, [&] { return s.state.connections.empty(); });
   }
   s.guard.reset();
-  s.state->io.stop();
+  s.state.io.stop();
   for (std::thread& thread : s.threads) thread.join();
   return !s.cut;
 }
 
 void HttpServer::reload_tls() {
-  State& state = *impl_->state;
+  State& state = impl_->state;
   std::vector<std::shared_ptr<asio::ssl::context>> next;
   for (const Listener& listener : state.options.listeners) {
     next.push_back(listener.tls ? make_tls(*listener.tls) : nullptr);

@@ -56,6 +56,8 @@ struct Handle {
   std::mutex stop_mutex;                  ///< of the pointer above, which each request replaces
 };
 
+/// Owned by the server. Coroutines and tasks refer to it: they end with `io` and `workers`, which
+/// it owns, so that one of them that kept it would keep itself.
 struct State {
   State(const ServerOptions& o, Handler& h)
       : options(o), handler(h), bodies(o.limits.bodies_bytes), workers(o.workers) {}
@@ -64,7 +66,7 @@ struct State {
   Handler& handler;
   TransportCounters counters;
   BodyBudget bodies;
-  std::atomic<bool> draining{false};
+  std::atomic<bool> draining{false};  ///< set with `mutex` held
 
   std::mutex mutex;  // of what follows
   std::condition_variable closed;
