@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of fuzz/corpus/server_body: the examples of the OpenAPI document, and bodies that
+"""Writes the seeds of fuzz/corpus/server_DIALECT: the examples of the OpenAPI document, and bodies that
 are wrong in ways of their own.
 
     python3 fuzz/make_body_seeds.py       # standard library only
@@ -9,7 +9,7 @@ import json
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "fuzz/corpus/server_body"
+CORPUS = ROOT / "fuzz/corpus"
 DOCUMENT = json.loads((ROOT / "apps/server/web/openapi.json").read_text(encoding="utf-8"))
 
 
@@ -53,16 +53,44 @@ def nasty():
     yield "/predict", json.dumps({"inputs": [["a"], ["b", "c"]]})
     yield "/decode", json.dumps({"ids": [[0, 2], [2000000000]], "skip_special_tokens": False})
     yield "/v1/hybrid", json.dumps({"pairs": [["a", "b"]], "weights": [1e308, 1e308, 1e-308]})
-    yield "/v1/models/a/device", "{}"
+    for path in ("/rerank", "/reranking"):
+        yield path, json.dumps({"query": "a", "documents": documents, "top_n": 2, "return_text": True})
+        yield path, json.dumps({"query": "a", "texts": ["b", ""], "raw_scores": True, "return_text": True})
+        yield path, json.dumps({"query": "a", "texts": ["b"], "documents": ["b"]})
+        yield path, '{"query":null,"documents":{}}'
+    yield "/v2/rerank", json.dumps({"query": "a", "documents": documents, "top_n": 0, "max_tokens_per_doc": 1})
+    yield "/v2/rerank", '{"query":"a","documents":[1e999,NaN]}'
+    yield "/v1/embed", json.dumps({"texts": ["a", ""], "input_type": "search_query", "truncate": "NONE"})
+
+
+def dialects(path):
+    """As fuzz/server_body_fuzz.cc has them."""
+    last = path.rsplit("/", 1)[-1]
+    if path in ("/rerank", "/reranking"):
+        return ["tei", "llamacpp"]
+    if path in ("/v1/embed", "/v2/embed", "/v2/rerank"):
+        return ["cohere"]
+    if last == "embeddings":
+        return ["openai"]
+    if last in ("rerank", "reranking", "ranking"):
+        return ["jina"]
+    if path in ("/v1/score", "/v1/encode", "/v1/hybrid"):
+        return ["own"]
+    return ["tei"] if path.count("/") == 1 else []  # what remains changes models
 
 
 def main():
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for old in FOLDER.iterdir():
-        old.unlink()
-    for number, (path, body) in enumerate([*examples(), *nasty()]):
-        name = f"{number:02}{path.replace('/', '_')}"
-        (FOLDER / name).write_bytes(f"{path}\n{body}".encode())
+    seeds = {}
+    for path, body in [*examples(), *nasty()]:
+        for dialect in dialects(path):
+            seeds.setdefault(dialect, []).append((path, body))
+    for dialect, bodies in seeds.items():
+        folder = CORPUS / f"server_{dialect}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+        for number, (path, body) in enumerate(bodies):
+            (folder / f"{number:02}{path.replace('/', '_')}").write_bytes(f"{path}\n{body}".encode())
 
 
 if __name__ == "__main__":

@@ -34,7 +34,10 @@ bool replay(const fs::path& path) {
   }
   const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
   try {
-    LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+    if (LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()) != 0) {
+      std::fprintf(stderr, "%s: no input of this target\n", path.c_str());
+      return false;
+    }
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s: the target let an exception out: %s\n", path.c_str(), e.what());
     return false;

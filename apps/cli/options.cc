@@ -118,10 +118,7 @@ std::vector<TextLine> text_lines(const std::vector<std::string>& texts) {
 LoadOptions load_options(const ModelOptions& options, size_t batch_tokens, const Notices& notices) {
   LoadOptions out = load_options(options.place, notices);
   out.batch_tokens = batch_tokens;
-  if (options.pooling == "cls") out.pooling = Pooling::kCls;
-  if (options.pooling == "mean") out.pooling = Pooling::kMean;
-  if (options.pooling == "last") out.pooling = Pooling::kLast;
-  if (options.pooling == "splade") out.pooling = Pooling::kSplade;
+  out.pooling = parse_pooling(options.pooling);
   return out;
 }
 

@@ -95,18 +95,7 @@ tamis::LoadOptions load_options(const tamis_load_options* given) {
   if (o.memory_limit_bytes > 0) out.memory_limit_bytes = o.memory_limit_bytes;
   out.batch_tokens = o.batch_tokens;
   out.threads = o.threads;
-  const std::string pooling = or_empty(o.pooling);
-  if (pooling == "cls") {
-    out.pooling = tamis::Pooling::kCls;
-  } else if (pooling == "mean") {
-    out.pooling = tamis::Pooling::kMean;
-  } else if (pooling == "last") {
-    out.pooling = tamis::Pooling::kLast;
-  } else if (pooling == "splade") {
-    out.pooling = tamis::Pooling::kSplade;
-  } else if (!pooling.empty()) {
-    refuse("pooling \"" + pooling + "\": expected cls, mean, last or splade");
-  }
+  out.pooling = tamis::parse_pooling(or_empty(o.pooling));
   return out;
 }
 

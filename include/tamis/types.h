@@ -9,6 +9,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tamis/log.h"
@@ -23,6 +24,12 @@ enum class Pooling {
   kLast,
   kSplade,  ///< a masked language model's head: log(1 + max(0, largest logit)) of each word
 };
+
+/// "cls", "mean", "last" or FlagEmbedding's "last_token", "splade"; "" = kFromModel.
+/// Errors: invalid_argument.
+Pooling parse_pooling(std::string_view name);
+/// The word for it; "" of kFromModel.
+std::string_view pooling_name(Pooling pooling);
 
 /// What becomes of a text that has more tokens than it may.
 enum class LongText {

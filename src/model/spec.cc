@@ -63,10 +63,9 @@ Pooling read_pooling(const io::SentenceTransformersConfig& modules, const LoadOp
     return known != nullptr && known->pooling != Pooling::kFromModel ? known->pooling
                                                                      : Pooling::kCls;
   }
-  if (modules.pooling == "cls") return Pooling::kCls;
-  if (modules.pooling == "mean") return Pooling::kMean;
-  if (modules.pooling == "last") return Pooling::kLast;
-  if (modules.pooling == "splade") return Pooling::kSplade;
+  for (const Pooling pooling : {Pooling::kCls, Pooling::kMean, Pooling::kLast, Pooling::kSplade}) {
+    if (modules.pooling == pooling_name(pooling)) return pooling;
+  }
   fail(ErrorCode::kUnimplemented,
        "{}: pooling \"{}\" is not supported; supported are: cls, mean, last, splade",
        (directory / "modules.json").string(), modules.pooling);

@@ -13,19 +13,6 @@
 namespace tamis {
 namespace {
 
-std::string_view pooling_name(Pooling pooling) {
-  switch (pooling) {
-    case Pooling::kMean:
-      return "mean";
-    case Pooling::kLast:
-      return "last";
-    case Pooling::kSplade:
-      return "splade";
-    default:
-      return "cls";
-  }
-}
-
 /// The same sink for several threads.
 LogSink one_at_a_time(const LogSink& log) {
   if (!log) return {};

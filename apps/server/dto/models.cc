@@ -121,10 +121,7 @@ std::optional<int> read_threads(const Fields& fields) {
 
 Pooling read_pooling(const Fields& fields, Pooling fallback) {
   const std::string_view name = fields.choice("pooling", {"cls", "mean", "last", "splade"}, "");
-  if (name == "cls") return Pooling::kCls;
-  if (name == "mean") return Pooling::kMean;
-  if (name == "last") return Pooling::kLast;
-  return name == "splade" ? Pooling::kSplade : fallback;
+  return name.empty() ? fallback : parse_pooling(name);
 }
 
 }  // namespace

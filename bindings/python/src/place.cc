@@ -3,19 +3,6 @@
 #include "classes.h"
 
 namespace tamis::python {
-namespace {
-
-Pooling pooling_of(const std::string& name) {
-  if (name.empty()) return Pooling::kFromModel;
-  if (name == "cls") return Pooling::kCls;
-  if (name == "mean") return Pooling::kMean;
-  if (name == "last_token" || name == "last") return Pooling::kLast;
-  if (name == "splade") return Pooling::kSplade;
-  throw Error(ErrorCode::kInvalidArgument,
-              "pooling \"" + name + "\": expected cls, mean, last_token or splade");
-}
-
-}  // namespace
 
 void add_place_types(nb::module_& m) {
   nb::class_<Devices>(m, "Devices")
@@ -45,7 +32,7 @@ void add_place_types(nb::module_& m) {
              self.devices = std::make_shared<Devices>(devices);
            })
       .def("set_pooling",
-           [](LoadOptions& self, const std::string& name) { self.pooling = pooling_of(name); });
+           [](LoadOptions& self, const std::string& name) { self.pooling = parse_pooling(name); });
 
   nb::class_<MoveOptions>(m, "MoveOptions")
       .def(nb::init<>())
