@@ -1,4 +1,4 @@
-"""The server with the clients that people have: those of Cohere, OpenAI and Voyage, and what LangChain,
+"""The server with the clients that people have: those of Cohere, OpenAI, Voyage and infinity, and what LangChain,
 LlamaIndex and Haystack have for these services and for Jina and TEI; none is told that it is not the
 service itself. ./run test puts them into .cache/adapters; one that is not there skips its tests.
 
@@ -156,6 +156,34 @@ def test_voyage_reranks_and_embeds(server, order, vectors):
     same_order([(r.index, r.relevance_score) for r in response.results], order[:3])
     assert response.total_tokens > 0
     same_vectors(client.embed(DOCUMENTS[:3], model="xlmr-m3").embeddings, vectors)
+
+
+# infinity
+
+@pytest.fixture(scope="module")
+def infinity(server):
+    package = pytest.importorskip("infinity_client", reason="infinity_client is not installed")
+    return package.AuthenticatedClient(base_url=server.url, token=KEY, raise_on_unexpected_status=True)
+
+
+def test_infinity_reranks(infinity, order):
+    from infinity_client.api.default import rerank
+    from infinity_client.models import RerankInput
+    answer = rerank.sync(client=infinity, body=RerankInput(model="xlmr-ce", query=QUERY, documents=DOCUMENTS))
+    same_order([(r.index, r.relevance_score) for r in answer.results], order)
+    assert answer.model == "xlmr-ce" and answer.usage.total_tokens > 0
+    answer = rerank.sync(client=infinity, body=RerankInput(model="xlmr-ce", query=QUERY, documents=DOCUMENTS,
+                                                           top_n=2, return_documents=True))
+    same_order([(r.index, r.relevance_score) for r in answer.results], order[:2])
+    assert [r.document for r in answer.results] == [DOCUMENTS[i] for i, _ in order[:2]]
+
+
+def test_infinity_embeds(infinity, vectors):
+    from infinity_client.api.default import embeddings
+    from infinity_client.models import OpenAIEmbeddingInputText
+    answer = embeddings.sync(client=infinity, body=OpenAIEmbeddingInputText(model="xlmr-m3", input_=DOCUMENTS[:3]))
+    same_vectors([d.embedding for d in answer.data], vectors)
+    assert answer.usage.total_tokens > 0
 
 
 # LangChain

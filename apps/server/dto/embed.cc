@@ -110,7 +110,7 @@ std::vector<std::string_view> read_types(const Fields& fields) {
 EmbedAsk read_openai_embed(Body body) {
   EmbedAsk ask = begin(std::move(body));
   read_inputs("input", ask);
-  ask.dimension = ask.body->count("dimensions", 1);
+  ask.dimension = ask.body->count("dimensions");  // infinity's client sends 0 for all of them
   ask.base64 = ask.body->choice("encoding_format", {"float", "base64"}, "float") == "base64";
   return ask;
 }
