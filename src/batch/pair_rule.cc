@@ -1,4 +1,4 @@
-#include "engine/pair_rule.h"
+#include "batch/pair_rule.h"
 
 #include <algorithm>
 

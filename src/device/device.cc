@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "base/byte_size.h"
@@ -75,6 +76,16 @@ Buffer Device::allocate(size_t bytes, const std::shared_ptr<MemoryAccount>& acco
   return charged(bytes, account, purpose, [&] { return allocate_bytes(bytes); });
 }
 
+Buffer Device::allocate_zeroed(size_t bytes, const std::shared_ptr<MemoryAccount>& account,
+                               Purpose purpose) {
+  if (bytes == 0) return {};
+  return charged(bytes, account, purpose, [&] { return allocate_zeroed_bytes(bytes); });
+}
+
+std::byte* Device::allocate_zeroed_bytes(size_t) {
+  fail(ErrorCode::kUnimplemented, "{} does not train; cpu does", info().name);
+}
+
 Buffer Device::adopt(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,
                      const std::shared_ptr<MemoryAccount>& account, Purpose purpose) {
   if (bytes.empty()) return {};
@@ -125,6 +136,19 @@ std::byte* allocate_host(size_t bytes) {
   }
   // A gigabyte of weights in 4 KiB pages costs 300,000 faults at load and TLB misses ever after.
   if (alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
+  return static_cast<std::byte*>(data);
+}
+
+std::byte* allocate_host_zeroed(size_t bytes) {
+  constexpr size_t kPage = 4096;
+  const size_t rounded = (bytes + kPage - 1) / kPage * kPage;
+  void* data = rounded >= bytes ? std::aligned_alloc(kPage, rounded) : nullptr;
+  if (data == nullptr) {
+    fail(ErrorCode::kResourceExhausted, "cannot allocate {} of host memory", format_bytes(bytes));
+  }
+  madvise(data, rounded, MADV_NOHUGEPAGE);
+  // What is given back reads as zeros [madvise(2)]; where that fails, zeros are written.
+  if (madvise(data, rounded, MADV_DONTNEED) != 0) std::memset(data, 0, rounded);
   return static_cast<std::byte*>(data);
 }
 

@@ -14,6 +14,7 @@
 
 #include "device/memory_account.h"
 #include "device/ops.h"
+#include "device/train_ops.h"
 
 namespace tamis {
 
@@ -56,6 +57,8 @@ class Stream {
  public:
   virtual ~Stream() = default;
   virtual Ops& ops() = 0;
+  /// Null where a backend does not train.
+  virtual TrainOps* train_ops() { return nullptr; }
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   /// Calls `work`, which only calls ops of this stream. A device may keep what that queued, and
@@ -125,6 +128,10 @@ class Device : public std::enable_shared_from_this<Device> {
   std::shared_ptr<MemoryAccount> open_account(const std::string& model, size_t limit_bytes);
   /// Uninitialised, aligned to 64 bytes. Errors: resource_exhausted (bytes needed and free).
   Buffer allocate(size_t bytes, const std::shared_ptr<MemoryAccount>& account, Purpose purpose);
+  /// The same full of zeros; where the host's memory serves, a page takes memory when it is first
+  /// written to. Errors: unimplemented on a device that does not train.
+  Buffer allocate_zeroed(size_t bytes, const std::shared_ptr<MemoryAccount>& account,
+                         Purpose purpose);
   /// Memory of the host that `owner` keeps, read-only and aligned to 64 bytes, as if it had been
   /// allocated here. Only with host_memory. Errors: resource_exhausted (the account's limit).
   Buffer adopt(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,
@@ -136,6 +143,7 @@ class Device : public std::enable_shared_from_this<Device> {
 
  protected:
   virtual std::byte* allocate_bytes(size_t bytes) = 0;
+  virtual std::byte* allocate_zeroed_bytes(size_t bytes);
   virtual void free_bytes(std::byte* data, size_t bytes) noexcept = 0;
   /// owns() counts them, until forget_bytes. Errors: internal (the device has memory of its own).
   virtual void adopt_bytes(const std::byte* data, size_t bytes);
@@ -154,6 +162,8 @@ class Device : public std::enable_shared_from_this<Device> {
 
 /// Host memory aligned to 64 bytes, in huge pages where it is large. Errors: resource_exhausted.
 std::byte* allocate_host(size_t bytes);
+/// Zeros, in small pages that take memory when they are first written to.
+std::byte* allocate_host_zeroed(size_t bytes);
 void free_host(std::byte* data) noexcept;
 
 }  // namespace tamis

@@ -37,6 +37,12 @@ std::byte* HostDevice::allocate_bytes(size_t bytes) {
   return data;
 }
 
+std::byte* HostDevice::allocate_zeroed_bytes(size_t bytes) {
+  std::byte* data = allocate_host_zeroed(bytes);
+  adopt_bytes(data, bytes);
+  return data;
+}
+
 void HostDevice::free_bytes(std::byte* data, size_t) noexcept {
   forget_bytes(data);
   free_host(data);

@@ -21,6 +21,7 @@ class HostDevice : public Device {
 
  protected:
   std::byte* allocate_bytes(size_t bytes) override;
+  std::byte* allocate_zeroed_bytes(size_t bytes) override;
   void free_bytes(std::byte* data, size_t bytes) noexcept override;
   void adopt_bytes(const std::byte* data, size_t bytes) override;
   void forget_bytes(const std::byte* data) noexcept override;
@@ -35,8 +36,10 @@ class HostDevice : public Device {
 /// A stream whose work is done when the call returns.
 class HostStream : public Stream {
  public:
-  explicit HostStream(std::unique_ptr<Ops> ops) : ops_(std::move(ops)) {}
+  explicit HostStream(std::unique_ptr<Ops> ops, std::unique_ptr<TrainOps> train_ops = nullptr)
+      : ops_(std::move(ops)), train_ops_(std::move(train_ops)) {}
   Ops& ops() override { return *ops_; }
+  TrainOps* train_ops() override { return train_ops_.get(); }
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
   std::unique_ptr<Event> record() override;
@@ -45,6 +48,7 @@ class HostStream : public Stream {
 
  private:
   std::unique_ptr<Ops> ops_;
+  std::unique_ptr<TrainOps> train_ops_;
 };
 
 }  // namespace tamis

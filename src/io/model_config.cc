@@ -73,6 +73,18 @@ class Reader {
     return low;
   }
 
+  /// In [0, 1).
+  double rate_or(std::string_view key, double fallback) {
+    const auto value = object_.find(key);
+    if (!value) return fallback;
+    if (value->is_number()) {
+      const double number = value->number(key);
+      if (number >= 0 && number < 1) return number;
+    }
+    wrong(key, "a number from 0 to below 1", value);
+    return fallback;
+  }
+
   std::string string(std::string_view key) {
     const auto value = object_.find(key);
     if (value && value->is_string() && !value->string(key).empty()) {
@@ -197,6 +209,10 @@ ModelConfig read_model_config(const fs::path& directory) {
   config.hidden_act = reader.string("hidden_act");
   config.layer_norm_eps = reader.number_between("layer_norm_eps", 0, 1);
   config.pad_token_id = reader.integer("pad_token_id", 0, kMaxSize);
+  config.hidden_dropout_prob = reader.rate_or("hidden_dropout_prob", 0.1);
+  config.attention_probs_dropout_prob = reader.rate_or("attention_probs_dropout_prob", 0.1);
+  config.classifier_dropout = reader.rate_or("classifier_dropout", config.hidden_dropout_prob);
+  config.initializer_range = reader.rate_or("initializer_range", 0.02);
   config.position_embedding_type = reader.string_or("position_embedding_type", "absolute");
   config.labels = read_labels(reader);
   if (reader.ok() && config.hidden_size % config.num_attention_heads != 0) {

@@ -21,10 +21,15 @@ struct ModelConfig {
   int64_t intermediate_size = 0;
   int64_t vocab_size = 0;
   int64_t max_position_embeddings = 0;
-  int64_t type_vocab_size = 0;          ///< 0: the model has no token types
-  std::string hidden_act;               ///< "gelu"
-  double layer_norm_eps = 0;            ///< in (0, 1)
-  int64_t pad_token_id = 0;             ///< in [0, vocab_size)
+  int64_t type_vocab_size = 0;  ///< 0: the model has no token types
+  std::string hidden_act;       ///< "gelu"
+  double layer_norm_eps = 0;    ///< in (0, 1)
+  int64_t pad_token_id = 0;     ///< in [0, vocab_size)
+  // What training alone reads; the defaults are transformers'.
+  double hidden_dropout_prob = 0.1;           ///< in [0, 1)
+  double attention_probs_dropout_prob = 0.1;  ///< in [0, 1)
+  double classifier_dropout = 0.1;      ///< in [0, 1); hidden_dropout_prob if the file has none
+  double initializer_range = 0.02;      ///< in (0, 1)
   std::string position_embedding_type;  ///< "absolute" if the file does not say
   /// Names of the outputs of a classification head, by index: id2label, else num_labels times
   /// "LABEL_<i>". Empty if the file has neither (transformers then takes two for granted).

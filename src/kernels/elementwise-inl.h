@@ -31,7 +31,7 @@ HWY_INLINE float sum_of(FloatVec v) {
 }
 
 HWY_INLINE void layer_norm(const float* x, const float* residual, const float* gamma,
-                           const float* beta, float eps, int64_t n, float* y) {
+                           const float* beta, float eps, int64_t n, float* y, float* stats) {
   const FloatTag d;
   FloatVec vsum = hn::Zero(d);
   float sum = 0;
@@ -60,6 +60,7 @@ HWY_INLINE void layer_norm(const float* x, const float* residual, const float* g
       [&](int64_t i) HWY_ATTR { squares += (y[i] - mean) * (y[i] - mean); });
   const float variance = (squares + sum_of(vsquares)) / static_cast<float>(n);
   const float scale = 1.0f / std::sqrt(variance + eps);
+  if (stats != nullptr) stats[0] = mean, stats[1] = scale;
   const FloatVec vscale = hn::Set(d, scale);
   for_each(
       n,

@@ -92,8 +92,8 @@ HWY_INLINE int64_t even_tile(int64_t rows) {
   return (rows + tiles - 1) / tiles;
 }
 
-// Where one pass over k stands: the first starts from zero, the others from C; the last one adds
-// bias and activation.
+// Where one pass over k stands: the first starts from zero, the others (and all, where C is added
+// to) from C; the last one adds bias and activation.
 struct Pass {
   bool first;
   bool last;
@@ -246,7 +246,7 @@ HWY_NOINLINE void gemm(const GemmArgs& g, float* scratch) {
     const int64_t rows = std::min(kBlockRows, g.rows - row0);
     for (int64_t k0 = 0; k0 < g.k; k0 += kDepth) {
       const int64_t depth = std::min(kDepth, g.k - k0);
-      const Pass pass{k0 == 0, k0 + depth == g.k};
+      const Pass pass{k0 == 0 && !g.accumulate, k0 + depth == g.k};
       const std::byte* after_pass = stored_slice(g, g.panel_begin, pass.last ? 0 : k0 + depth);
       for (int64_t r = 0; r < rows; ++r) {
         std::memcpy(scratch + r * kDepthStride, g.a + (row0 + r) * g.lda + k0,

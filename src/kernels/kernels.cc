@@ -12,6 +12,7 @@
 #include "kernels/gemm_int8-inl.h"
 #include "kernels/gemm_pack-inl.h"
 #include "kernels/peak-inl.h"
+#include "kernels/train-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tamis::kernels::HWY_NAMESPACE {
@@ -40,6 +41,12 @@ const KernelTable* table() {
                                      .dot = dot,
                                      .all_finite = all_finite,
                                      .to_f32 = to_f32,
+                                     .activate_row = activate_row,
+                                     .activate_backward = activate_backward,
+                                     .softmax = softmax,
+                                     .softmax_backward = softmax_backward,
+                                     .layer_norm_backward = layer_norm_backward,
+                                     .adamw = adamw,
                                      .fma_loop = fma_loop,
                                      .gemm_scratch = gemm_scratch,
                                      .gemm_int8_scratch = gemm_int8_scratch,

@@ -31,6 +31,7 @@ struct GemmArgs {
   Activation activation;
   float* c;
   int64_t ldc;
+  bool accumulate = false;  ///< C += ... instead
 };
 
 /// How a panel of an int8 layer lies in memory. x W^T = x' W'^T + (the outlier columns): W' is s8
@@ -98,6 +99,21 @@ struct AttentionArgs {
   float scale;
 };
 
+/// A step of AdamW for n weights.
+struct AdamWArgs {
+  const float* gradient;
+  float* first;  ///< moments
+  float* second;
+  float* weight;
+  float gradient_scale;
+  float beta1;
+  float beta2;
+  float epsilon;
+  float step_size;          ///< learning rate / (1 - beta1^step)
+  float second_correction;  ///< 1 / sqrt(1 - beta2^step)
+  float kept_weight;        ///< 1 - learning rate * weight decay
+};
+
 /// One row of a weight matrix as stored; null data is a row of zeros.
 struct StoredRow {
   const std::byte* data;
@@ -128,9 +144,9 @@ struct KernelTable {
   /// The same with its products in bf16. Scratch: attention_bf16_scratch(...), aligned to 64 bytes.
   void (*attention_bf16)(const Bf16Dot& dot, const AttentionArgs& args, float* scratch);
   /// y = (v - mean(v)) / sqrt(var(v) + eps) * gamma + beta with v = x + residual (may be null).
-  /// y may be x or residual.
+  /// y may be x or residual. stats, if not null: mean and 1/sqrt(var + eps).
   void (*layer_norm)(const float* x, const float* residual, const float* gamma, const float* beta,
-                     float eps, int64_t n, float* y);
+                     float eps, int64_t n, float* y, float* stats);
   /// y += x
   void (*add)(const float* x, int64_t n, float* y);
   /// y *= s
@@ -140,6 +156,23 @@ struct KernelTable {
   bool (*all_finite)(const float* x, int64_t n);
   /// A floating storage type to f32; src may be unaligned.
   void (*to_f32)(DType dtype, const std::byte* src, int64_t n, float* dst);
+
+  // Training (train-inl.h).
+  /// y = f(x); y may be x.
+  void (*activate_row)(Activation f, const float* x, int64_t n, float* y);
+  /// d_x = f'(x) d_y; d_x may be d_y.
+  void (*activate_backward)(Activation f, const float* x, const float* d_y, int64_t n, float* d_x);
+  /// row = softmax(scale row)
+  void (*softmax)(float* row, int64_t n, float scale);
+  /// d_p = (dropped d_p - p through) scale: from the gradient of the probabilities, `dropped` of p,
+  /// to that of what softmax was given.
+  void (*softmax_backward)(const float* p, const float* dropped, float through, float scale,
+                           int64_t n, float* d_p);
+  /// A row: d_x, and what it adds to d_gamma and d_beta. d_x may be d_y.
+  void (*layer_norm_backward)(const float* d_y, const float* x, float mean, float rstd,
+                              const float* gamma, int64_t n, float* d_x, float* d_gamma,
+                              float* d_beta);
+  void (*adamw)(const AdamWArgs& args, int64_t n);
 
   /// Multiply-adds on registers alone, independent of each other: the most that a core can do.
   /// Returns the floating point operations done, some ten million.

@@ -36,13 +36,9 @@ HWY_INLINE V exp(D d, V x) {
   return hn::Mul(p, hn::BitCast(d, exponent));
 }
 
-/// x/2 (1 + erf(x / sqrt 2)), at most 1e-7 absolute beyond the rounding of x itself.
-/// = max(x, 0) - |x|/2 erfc(|x| / sqrt 2), and erfc(x / sqrt 2) = e^-p(x) on [0, 6] with p fitted
-/// by tools/fit_functions.py; the error of GELU is x/2 e^-p dp, small everywhere, and no
-/// cancellation happens on the negative side. Beyond 6 the second term is below 6e-9.
+/// erfc(x / sqrt 2) / 2 = e^-(x p(x)) / 2 for x in [0, 6], with p fitted by tools/fit_functions.py.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V gelu(D d, V x) {
-  const V ax = hn::Min(hn::Abs(x), hn::Set(d, 6.0f));
+HWY_INLINE V half_erfc(D d, V ax) {
   V p = hn::Set(d, 1.3183957889850717e-06f);
   p = hn::MulAdd(p, ax, hn::Set(d, -1.9447372324066237e-05f));
   p = hn::MulAdd(p, ax, hn::Set(d, 9.112909174291417e-05f));
@@ -51,10 +47,18 @@ HWY_INLINE V gelu(D d, V x) {
   p = hn::MulAdd(p, ax, hn::Set(d, 0.0364786833524704f));
   p = hn::MulAdd(p, ax, hn::Set(d, 0.31826692819595337f));
   p = hn::MulAdd(p, ax, hn::Set(d, 0.7978893518447876f));
-  const V half_tail = hn::Mul(hn::Set(d, 0.5f), exp(d, hn::Neg(hn::Mul(p, ax))));
+  return hn::Mul(hn::Set(d, 0.5f), exp(d, hn::Neg(hn::Mul(p, ax))));
+}
+
+/// x/2 (1 + erf(x / sqrt 2)), at most 1e-7 absolute beyond the rounding of x itself.
+/// = max(x, 0) - |x| half_erfc(|x|); the error is x/2 e^-p dp, small everywhere, and no
+/// cancellation happens on the negative side. Beyond 6 the second term is below 6e-9.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V gelu(D d, V x) {
+  const V ax = hn::Min(hn::Abs(x), hn::Set(d, 6.0f));
   // Not Max: what that makes of NaN differs between instruction sets, and NaN must stay NaN.
   const V positive = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Zero(d), x);
-  return hn::NegMulAdd(ax, half_tail, positive);
+  return hn::NegMulAdd(ax, half_erfc(d, ax), positive);
 }
 
 /// 1 - 2 / (e^2x + 1), at most 2e-7 absolute.

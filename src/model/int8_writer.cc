@@ -13,20 +13,14 @@
 #include "io/json.h"
 #include "io/json_writer.h"
 #include "io/safetensors_writer.h"
-#include "model/packed_cache.h"
+#include "model/model_directory.h"
 
 namespace tamis {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kManifest = "tamis.json";
-
-bool is_weight_file(const fs::path& name) {
-  const std::string ext = name.extension().string();
-  return ext == ".safetensors" || ext == ".bin" || ext == ".pt" ||
-         name.string().ends_with(".index.json");
-}
+constexpr const char* kManifest = kInt8ManifestName;
 
 int64_t modified_ns(const fs::path& path) {
   struct stat s = {};
@@ -192,40 +186,6 @@ void write_manifest(const fs::path& path, const Int8Manifest& manifest) {
   file.finish();
 }
 
-void require_new_directory(const fs::path& out, const fs::path& source) {
-  std::error_code ignored;
-  if (fs::exists(out, ignored) &&
-      (!fs::is_directory(out, ignored) || !fs::is_empty(out, ignored))) {
-    fail(ErrorCode::kInvalidArgument,
-         "{}: expected a directory that is not there yet or is empty; give another name or remove "
-         "it{}",
-         out.string(), fs::equivalent(out, source, ignored) ? " (it is the model itself)" : "");
-  }
-}
-
-/// Removes what was written unless it is kept.
-struct Unfinished {
-  explicit Unfinished(fs::path p) : path(std::move(p)) {}
-  Unfinished(const Unfinished&) = delete;
-  Unfinished& operator=(const Unfinished&) = delete;
-  ~Unfinished() {
-    std::error_code ignored;
-    if (!path.empty()) fs::remove_all(path, ignored);
-  }
-  fs::path path;
-};
-
-void copy_small_files(const fs::path& source, const fs::path& out) {
-  for (const auto& entry : fs::directory_iterator(source)) {
-    const fs::path name = entry.path().filename();
-    if (name == kManifest || name.string().starts_with('.') ||
-        name.extension() == kPackedExtension || (entry.is_regular_file() && is_weight_file(name)))
-      continue;
-    if (!entry.is_regular_file() && !entry.is_directory()) continue;
-    fs::copy(entry.path(), out / name, fs::copy_options::recursive);
-  }
-}
-
 }  // namespace
 
 void write_int8_model(const HostModel& model, const ModelQuantization& quantization,
@@ -240,7 +200,7 @@ void write_int8_model(const HostModel& model, const ModelQuantization& quantizat
   const bool was_there = fs::exists(out, error);
   try {
     fs::create_directories(out);
-    Unfinished cleanup(was_there ? fs::path() : out);
+    UnfinishedDirectory cleanup(was_there ? fs::path() : out);
     const std::vector<Piece> pieces = make_pieces(model, quantization, manifest);
     std::vector<io::TensorEntry> entries;
     for (const Piece& piece : pieces) entries.push_back(piece.entry);
@@ -252,7 +212,7 @@ void write_int8_model(const HostModel& model, const ModelQuantization& quantizat
     manifest.source = fs::absolute(source);
     manifest.source_files = hash_sources(source);
     write_manifest(out / kManifest, manifest);
-    cleanup.path.clear();
+    cleanup.keep();
   } catch (const fs::filesystem_error& e) {
     fail(ErrorCode::kUnavailable, "{}: cannot write the model: {}", out.string(),
          e.code().message());

@@ -1,6 +1,6 @@
 #include "tamis/model_inputs.h"
 
-#include "engine/pair_rule.h"
+#include "batch/pair_rule.h"
 
 namespace tamis {
 

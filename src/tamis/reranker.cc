@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
-#include "engine/pair_rule.h"
+#include "batch/pair_rule.h"
 #include "tamis/embedder_impl.h"
 #include "tamis/tokenizer_access.h"
 

@@ -1,7 +1,7 @@
 #include "tamis/tokenizer.h"
 
 #include "base/fail.h"
-#include "engine/pair_rule.h"
+#include "batch/pair_rule.h"
 #include "tamis/tokenizer_access.h"
 #include "text/truncate.h"
 

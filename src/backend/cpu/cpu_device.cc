@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "backend/cpu/cpu_ops.h"
+#include "backend/cpu/cpu_train_ops.h"
 #include "base/fail.h"
 #include "base/host.h"
 #include "base/thread_pool.h"
@@ -33,7 +34,8 @@ const kernels::KernelTable& choose_table(const std::string& isa) {
 class CpuStream : public HostStream {
  public:
   CpuStream(const kernels::KernelTable& table, std::shared_ptr<ThreadPool> pool)
-      : HostStream(std::make_unique<CpuOps>(table, *pool)), pool_(std::move(pool)) {}
+      : HostStream(std::make_unique<CpuOps>(table, *pool), make_cpu_train_ops(table, *pool)),
+        pool_(std::move(pool)) {}
 
  private:
   std::shared_ptr<ThreadPool> pool_;

@@ -33,14 +33,14 @@ void CpuOps::embed_layer_norm(const EmbeddingWeights& w, const BatchView& batch,
     table_.to_f32(w.word_dtype, w.words + batch.ids[t] * row_bytes, w.hidden, row);
     table_.add(w.types + batch.type_ids[t] * w.hidden, w.hidden, row);
     table_.layer_norm(row, w.positions + batch.positions[t] * w.hidden, w.norm.gamma, w.norm.beta,
-                      w.norm.eps, w.hidden, row);
+                      w.norm.eps, w.hidden, row, nullptr);
   });
 }
 
 void CpuOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& w, Mat y) {
   for_each_row(x.rows, x.cols, [&](int64_t r, int) {
     table_.layer_norm(x.row(r), residual.data ? residual.row(r) : nullptr, w.gamma, w.beta, w.eps,
-                      x.cols, y.row(r));
+                      x.cols, y.row(r), nullptr);
   });
 }
 

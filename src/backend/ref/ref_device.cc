@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "backend/ref/ref_int8.h"
+#include "backend/ref/ref_train_ops.h"
 #include "device/host_device.h"
 #include "device/plain_linear.h"
 
@@ -201,7 +202,7 @@ class RefDevice : public HostDevice {
   explicit RefDevice(const HostProbe& host) : HostDevice(make_info(), host) {}
 
   std::shared_ptr<Stream> make_stream(const StreamOptions&) override {
-    return std::make_shared<HostStream>(std::make_unique<RefOps>());
+    return std::make_shared<HostStream>(std::make_unique<RefOps>(), make_ref_train_ops());
   }
   size_t linear_bytes(int64_t in, int64_t out, DType dtype) const override {
     return packed_bytes(in, out, dtype);

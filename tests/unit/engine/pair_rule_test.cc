@@ -1,6 +1,6 @@
 // FlagEmbedding's pair rule, on ids.
 
-#include "engine/pair_rule.h"
+#include "batch/pair_rule.h"
 
 #include <gtest/gtest.h>
 

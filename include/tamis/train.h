@@ -1,0 +1,143 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "tamis/log.h"
+
+namespace tamis {
+
+/// What is trained. The data of all is FlagEmbedding's: JSON lines of query, pos, neg, ...
+enum class TrainTask {
+  kReranker,  ///< a cross-encoder, by the scores of each group
+  kEmbedder,  ///< vectors, by contrast
+};
+
+/// Names and defaults are those of FlagEmbedding and of transformers.TrainingArguments, which
+/// docs/training.md tells apart from our own.
+struct TrainOptions {
+  TrainTask task = TrainTask::kReranker;
+  std::filesystem::path model_name_or_path;       ///< a directory
+  std::vector<std::filesystem::path> train_data;  ///< files, or directories of *.json and *.jsonl
+  std::filesystem::path output_dir;
+
+  // The data.
+  size_t train_group_size = 8;  ///< passages of a query, the positive one included
+  size_t query_max_len = 32;
+  size_t passage_max_len = 128;
+  size_t max_example_num_per_dataset = 100'000'000;
+  bool knowledge_distillation = false;  ///< with pos_scores and neg_scores
+  double shuffle_ratio = 0;             ///< of the passages of over 100 characters
+  std::optional<std::string> query_instruction;
+  std::string query_instruction_format = "{}{}";
+  std::optional<std::string> passage_instruction;
+  std::string passage_instruction_format = "{}{}";
+
+  // Embedders.
+  double temperature = 0.02;
+  bool normalize_embeddings = true;
+  std::string sentence_pooling_method;  ///< "cls", "mean", "last_token"; "" = the model's own
+  std::string kd_loss_type = "kl_div";  ///< or "m3_kd_loss"
+  std::vector<int64_t> mrl_dims;        ///< Matryoshka
+  bool no_in_batch_neg = false;         ///< also where the name of the data ends so
+
+  // The run.
+  size_t per_device_train_batch_size = 8;  ///< queries
+  size_t gradient_accumulation_steps = 1;
+  double num_train_epochs = 3;
+  int64_t max_steps = -1;  ///< > 0: instead of epochs
+  bool dataloader_drop_last = false;
+  double learning_rate = 5e-5;
+  double weight_decay = 0;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double max_grad_norm = 1;
+  std::string lr_scheduler_type = "linear";  ///< "cosine", "constant", "constant_with_warmup"
+  double warmup_ratio = 0;
+  int64_t warmup_steps = 0;
+  uint64_t seed = 42;
+  bool dropout = true;  ///< with the rates of config.json
+  bool freeze_words = false;
+  bool fix_position_embedding = false;
+  int64_t freeze_layers = 0;  ///< the embeddings and so many layers from the bottom
+
+  // Memory.
+  std::string gradient_checkpointing = "none";  ///< "attention", or of every so many layers: "1"
+  size_t sub_batch_tokens =
+      0;  ///< at most so many go through the model at a time; 0 = a whole batch
+  /// Above what checkpointing and sub-batches are chosen for; nothing is if they are given.
+  std::optional<size_t> memory_limit_bytes;
+
+  // Safety and reports.
+  int64_t save_steps = 500;  ///< a checkpoint after so many; 0 = none
+  size_t save_total_limit = 2;
+  bool resume = false;  ///< from the newest checkpoint of output_dir
+  bool overwrite_output_dir = false;
+  bool skip_not_finite =
+      false;  ///< a step whose loss is not finite is left out, instead of the end
+  int64_t logging_steps = 10;
+
+  // The machine.
+  std::string device = "cpu";
+  std::string isa;
+  int threads = 0;
+  LogSink log;
+};
+
+/// One step of the optimiser.
+struct TrainStep {
+  int64_t step = 0;   ///< from 1
+  int64_t steps = 0;  ///< in all
+  double epoch = 0;
+  double loss = 0;  ///< mean over the groups
+  double gradient_norm = 0;
+  double learning_rate = 0;
+  size_t tokens = 0;
+  double seconds = 0;
+  bool skipped = false;
+};
+
+/// What a run will take; known before it starts.
+struct TrainPlan {
+  int64_t steps = 0;
+  size_t examples = 0;
+  int64_t parameters = 0;
+  int64_t trained_parameters = 0;
+  std::string gradient_checkpointing;
+  size_t sub_batch_tokens = 0;
+  size_t activation_bytes = 0;
+  size_t state_bytes = 0;  ///< gradients and moments
+  size_t weight_bytes = 0;
+  size_t peak_bytes = 0;  ///< of the process
+};
+
+struct TrainReport {
+  TrainPlan plan;
+  int64_t first_step = 0;  ///< where it went on
+  double final_loss = 0;   ///< mean of the last logging_steps
+  double seconds = 0;
+  size_t tokens = 0;
+  bool stopped = false;  ///< by the stop token: a checkpoint was written
+};
+
+/// Called from the thread of train().
+struct TrainEvents {
+  std::function<void(const TrainPlan&)> planned = {};
+  std::function<void(const TrainStep&)> step = {};
+  std::function<void(const std::filesystem::path&)> saved = {};  ///< a checkpoint, or the model
+};
+
+/// Trains, and writes a Hugging Face directory to output_dir: model.safetensors (f32), config.json,
+/// the tokenizer's files, metrics.jsonl; checkpoints below it as checkpoint-N, whole or not at all.
+/// Errors: invalid_argument (an option), data_loss (a line of data: file, line, field, expected,
+/// got; or the model), not_found, unimplemented, resource_exhausted (memory or disk), unavailable.
+TrainReport train(const TrainOptions& options, const TrainEvents& events = {},
+                  std::stop_token stop = {});
+
+}  // namespace tamis

@@ -1,0 +1,279 @@
+#include "train/parameters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+
+#include "base/fail.h"
+#include "numeric/philox.h"
+
+namespace tamis::training {
+namespace {
+
+/// The order in memory: what is stacked in one product stands together.
+int order_of(Slot slot) {
+  switch (slot) {
+    case Slot::kQueryWeight:
+      return 0;
+    case Slot::kKeyWeight:
+      return 1;
+    case Slot::kValueWeight:
+      return 2;
+    case Slot::kQueryBias:
+      return 3;
+    case Slot::kKeyBias:
+      return 4;
+    case Slot::kValueBias:
+      return 5;
+    default:
+      return 6;
+  }
+}
+
+bool is_embedding(Slot slot) {
+  return slot == Slot::kWords || slot == Slot::kPositions || slot == Slot::kTypes ||
+         slot == Slot::kEmbeddingGamma || slot == Slot::kEmbeddingBeta;
+}
+
+bool of_no_layer(Slot slot) {
+  switch (slot) {
+    case Slot::kHeadDenseWeight:
+    case Slot::kHeadDenseBias:
+    case Slot::kHeadOutWeight:
+    case Slot::kHeadOutBias:
+    case Slot::kSparseWeight:
+    case Slot::kSparseBias:
+    case Slot::kColbertWeight:
+    case Slot::kColbertBias:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_frozen(const SlotSpec& slot, const Freeze& freeze) {
+  if (slot.slot == Slot::kWords) return freeze.words || freeze.layers > 0;
+  if (slot.slot == Slot::kPositions) return freeze.positions || freeze.layers > 0;
+  if (is_embedding(slot.slot)) return freeze.layers > 0;
+  return !of_no_layer(slot.slot) && slot.layer < freeze.layers;
+}
+
+/// Standard normal, by Box and Muller.
+double normal(PhiloxStream& random) {
+  const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
+  return radius * std::cos(2 * std::numbers::pi * random.uniform());
+}
+
+size_t bytes_of(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
+
+int64_t aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+}  // namespace
+
+Parameters::Parameters(const HostModel& model, const ModelSpec& spec, const Freeze& freeze,
+                       uint64_t seed, Device& device, Stream& stream,
+                       const std::shared_ptr<MemoryAccount>& account)
+    : hidden_(spec.config.hidden_size),
+      vocab_(spec.config.vocab_size),
+      eps_(static_cast<float>(spec.config.layer_norm_eps)) {
+  if (model.tensors.quantized()) {
+    fail(ErrorCode::kUnimplemented,
+         "{}: has int8 weights, which do not train; take the model that it was made of",
+         spec.directory.string());
+  }
+  if (spec.pooling == Pooling::kSplade) {
+    fail(ErrorCode::kUnimplemented, "{}: SPLADE models do not train here", spec.directory.string());
+  }
+  std::vector<SlotSpec> table = tensor_table(spec);
+  std::stable_sort(table.begin(), table.end(), [](const SlotSpec& a, const SlotSpec& b) {
+    if (is_embedding(a.slot) || is_embedding(b.slot)) return false;
+    if (of_no_layer(a.slot) || of_no_layer(b.slot)) return false;
+    return std::pair(a.layer, order_of(a.slot)) < std::pair(b.layer, order_of(b.slot));
+  });
+  bool words_train = false;
+  for (const SlotSpec& slot : table) {
+    Parameter p;
+    p.slot = slot.slot;
+    p.layer = slot.layer;
+    p.name = slot.name;
+    if (model.tensors.has(slot.slot, slot.layer)) {
+      p.name = model.tensors.at(slot.slot, slot.layer).name;
+    }
+    p.shape = slot.shape;
+    p.size = element_count(slot.shape);
+    p.decays = slot.shape.size() > 1;
+    // For now a mark; allocate gives it its place.
+    p.gradient = is_frozen(slot, freeze) ? nullptr : reinterpret_cast<float*>(1);
+    words_train = words_train || (slot.slot == Slot::kWords && p.trains());
+    parameters_.push_back(std::move(p));
+  }
+  allocate(device, account, words_train);
+  fill(model, spec, seed, stream);
+}
+
+void Parameters::allocate(Device& device, const std::shared_ptr<MemoryAccount>& account,
+                          bool words_train) {
+  int64_t values = 0;
+  for (const Parameter& p : parameters_) {
+    values += aligned(p.size);
+    if (p.trains() && p.slot != Slot::kWords) gradient_count_ += aligned(p.size);
+  }
+  // Stacked matrices follow each other without a gap where their sizes are multiples of 16, which
+  // Parameters::layer checks.
+  values_ = device.allocate(bytes_of(values), account, Purpose::kWeights);
+  states_ = device.allocate_zeroed(bytes_of(3 * gradient_count_), account, Purpose::kWeights);
+  const int64_t words = words_train ? aligned(vocab_ * hidden_) : 0;
+  if (words_train) {
+    words_state_ = device.allocate_zeroed(bytes_of(3 * words), account, Purpose::kWeights);
+  }
+  no_types_ = device.allocate_zeroed(bytes_of(hidden_), account, Purpose::kWeights);
+  auto* value = reinterpret_cast<float*>(values_.data());
+  auto* gradient = gradients_ = reinterpret_cast<float*>(states_.data());
+  for (Parameter& p : parameters_) {
+    p.value = value;
+    value += aligned(p.size);
+    if (!p.trains()) continue;
+    const bool is_words = p.slot == Slot::kWords;
+    const int64_t apart = is_words ? words : gradient_count_;
+    p.gradient = is_words ? reinterpret_cast<float*>(words_state_.data()) : gradient;
+    p.first_moment = p.gradient + apart;
+    p.second_moment = p.gradient + 2 * apart;
+    if (!is_words) gradient += aligned(p.size);
+  }
+}
+
+void Parameters::fill(const HostModel& model, const ModelSpec& spec, uint64_t seed,
+                      Stream& stream) {
+  constexpr int64_t kPiece = 1 << 20;
+  std::vector<float> piece;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& p = parameters_[i];
+    if (!model.tensors.has(p.slot, p.layer)) {
+      PhiloxStream random(seed, static_cast<uint32_t>(i));
+      piece.assign(static_cast<size_t>(p.size), 0.0f);
+      if (p.decays) {
+        for (float& x : piece) {
+          x = static_cast<float>(normal(random) * spec.config.initializer_range);
+        }
+      }
+      stream.upload(p.value, piece.data(), bytes_of(p.size));
+      stream.synchronize(std::chrono::minutes(1));
+      continue;
+    }
+    const TensorView& tensor = model.tensors.at(p.slot, p.layer);
+    for (int64_t at = 0; at < p.size; at += kPiece) {
+      const auto n = static_cast<size_t>(std::min(kPiece, p.size - at));
+      piece.resize(n);
+      convert_to_f32(tensor.dtype,
+                     tensor.bytes.data() + static_cast<size_t>(at) * size_of(tensor.dtype),
+                     piece.data(), n);
+      if (!std::all_of(piece.begin(), piece.end(), [](float x) { return std::isfinite(x); })) {
+        require_finite(tensor);
+      }
+      stream.upload(p.value + at, piece.data(), n * sizeof(float));
+      stream.synchronize(std::chrono::minutes(1));
+    }
+    model.checkpoint.drop_pages(tensor);
+  }
+}
+
+const Parameter* Parameters::find(Slot slot, int64_t layer) const {
+  for (const Parameter& p : parameters_) {
+    if (p.slot == slot && p.layer == layer) return &p;
+  }
+  return nullptr;
+}
+
+const Parameter& Parameters::at(Slot slot, int64_t layer) const {
+  const Parameter* p = find(slot, layer);
+  if (p == nullptr) {
+    fail(ErrorCode::kInternal, "parameter {} of layer {} is not there", static_cast<int>(slot),
+         layer);
+  }
+  return *p;
+}
+
+EmbeddingWeights Parameters::embeddings() const {
+  EmbeddingWeights out;
+  const Parameter& words = at(Slot::kWords);
+  out.words = reinterpret_cast<const std::byte*>(words.value);
+  out.word_dtype = DType::kF32;
+  out.vocab = words.shape[0];
+  out.hidden = hidden_;
+  out.positions = at(Slot::kPositions).value;
+  out.max_positions = at(Slot::kPositions).shape[0];
+  out.types = reinterpret_cast<const float*>(no_types_.data());
+  out.type_vocab = 1;
+  if (const Parameter* types = find(Slot::kTypes, 0); types != nullptr) {
+    out.types = types->value;
+    out.type_vocab = types->shape[0];
+  }
+  out.norm = norm(Slot::kEmbeddingGamma, Slot::kEmbeddingBeta).weights;
+  return out;
+}
+
+Norm Parameters::norm(Slot gamma, Slot beta, int64_t layer) const {
+  const Parameter &g = at(gamma, layer), &b = at(beta, layer);
+  return {{g.value, b.value, eps_}, g.gradient, b.gradient};
+}
+
+Linear Parameters::linear(Slot weight, Slot bias, int64_t layer) const {
+  const Parameter &w = at(weight, layer), &b = at(bias, layer);
+  return {w.shape[0], w.shape[1], w.value, b.value, w.gradient, b.gradient};
+}
+
+LayerParameters Parameters::layer(int64_t i) const {
+  LayerParameters out;
+  out.query_key_value = linear(Slot::kQueryWeight, Slot::kQueryBias, i);
+  const Parameter &w = at(Slot::kValueWeight, i), &b = at(Slot::kValueBias, i);
+  if (w.value != at(Slot::kQueryWeight, i).value + 2 * hidden_ * hidden_ ||
+      b.value != at(Slot::kQueryBias, i).value + 2 * hidden_) {
+    fail(ErrorCode::kUnimplemented, "hidden_size {}: training wants a multiple of 16", hidden_);
+  }
+  out.query_key_value.out *= 3;
+  out.attention_out = linear(Slot::kAttentionWeight, Slot::kAttentionBias, i);
+  out.up = linear(Slot::kUpWeight, Slot::kUpBias, i);
+  out.down = linear(Slot::kDownWeight, Slot::kDownBias, i);
+  out.attention_norm = norm(Slot::kAttentionGamma, Slot::kAttentionBeta, i);
+  out.output_norm = norm(Slot::kOutputGamma, Slot::kOutputBeta, i);
+  out.trains = w.trains();
+  return out;
+}
+
+int64_t Parameters::trained() const {
+  int64_t n = 0;
+  for (const Parameter& p : parameters_) n += p.trains() ? p.size : 0;
+  return n;
+}
+
+int64_t Parameters::count() const {
+  int64_t n = 0;
+  for (const Parameter& p : parameters_) n += p.size;
+  return n;
+}
+
+void Parameters::touch(std::span<const int32_t> ids) {
+  if (!at(Slot::kWords).trains()) return;
+  std::vector<int32_t> sorted(ids.begin(), ids.end());
+  std::sort(sorted.begin(), sorted.end());
+  sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+  const auto merge = [&](std::vector<int32_t>& into) {
+    std::vector<int32_t> both;
+    std::set_union(into.begin(), into.end(), sorted.begin(), sorted.end(),
+                   std::back_inserter(both));
+    into = std::move(both);
+  };
+  merge(step_rows_);
+  merge(touched_);
+}
+
+void Parameters::zero_gradients(TrainOps& ops) {
+  ops.zero(gradients_, {nullptr, 1, gradient_count_});
+  if (const Parameter& words = at(Slot::kWords); words.trains()) {
+    ops.zero(words.gradient, {step_rows_.data(), static_cast<int64_t>(step_rows_.size()), hidden_});
+  }
+  step_rows_.clear();
+}
+
+}  // namespace tamis::training

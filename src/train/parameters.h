@@ -1,0 +1,117 @@
+#pragma once
+
+// The tensors of a model in training: values in f32 on one device, and what AdamW keeps of those
+// that train.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+#include "model/weights.h"
+
+namespace tamis::training {
+
+/// What of a model trains.
+struct Freeze {
+  bool words = false;      ///< the word table
+  bool positions = false;  ///< the position table [FlagEmbedding: fix_position_embedding]
+  int64_t layers = 0;      ///< all embeddings and so many layers from the bottom
+};
+
+struct Parameter {
+  Slot slot = Slot::kWords;
+  int64_t layer = 0;
+  std::string name;  ///< in the checkpoint
+  Shape shape;
+  int64_t size = 0;
+  bool decays = true;  ///< weight decay: neither biases nor LayerNorm [transformers.Trainer]
+  float* value = nullptr;
+  float* gradient = nullptr;  ///< null: frozen; and so the moments
+  float* first_moment = nullptr;
+  float* second_moment = nullptr;
+  bool trains() const { return gradient != nullptr; }
+};
+
+/// W [out, in] and b [out], and their gradients, which are null where it is frozen.
+struct Linear {
+  int64_t out = 0;
+  int64_t in = 0;
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  float* d_weight = nullptr;
+  float* d_bias = nullptr;
+  ConstMat matrix() const { return {weight, out, in}; }
+  Mat d_matrix() const { return {d_weight, out, in}; }
+};
+
+struct Norm {
+  LayerNormWeights weights;
+  float* d_gamma = nullptr;
+  float* d_beta = nullptr;
+};
+
+struct LayerParameters {
+  Linear query_key_value;  ///< stacked on out
+  Linear attention_out;
+  Linear up;
+  Linear down;
+  Norm attention_norm;
+  Norm output_norm;
+  bool trains = false;
+};
+
+/// The word table is a case of its own: a step touches few of its rows. Gradients and moments of
+/// the others stay pages that nobody has written, so that they take no memory.
+class Parameters {
+ public:
+  /// Reads the tensors of `spec` from the model; a head that the checkpoint lacks (a bare encoder
+  /// becomes a reranker) is drawn from N(0, initializer_range) with `seed`, its biases 0.
+  /// Errors: data_loss (NaN or Inf: named), unimplemented (int8 weights, SPLADE, what has no
+  /// training), resource_exhausted.
+  Parameters(const HostModel& model, const ModelSpec& spec, const Freeze& freeze, uint64_t seed,
+             Device& device, Stream& stream, const std::shared_ptr<MemoryAccount>& account);
+
+  std::span<Parameter> all() { return parameters_; }
+  std::span<const Parameter> all() const { return parameters_; }
+  const Parameter& at(Slot slot, int64_t layer = 0) const;
+  bool has(Slot slot, int64_t layer = 0) const { return find(slot, layer) != nullptr; }
+
+  EmbeddingWeights embeddings() const;
+  Norm norm(Slot gamma, Slot beta, int64_t layer = 0) const;
+  Linear linear(Slot weight, Slot bias, int64_t layer = 0) const;
+  LayerParameters layer(int64_t i) const;
+
+  int64_t trained() const;  ///< numbers that train
+  int64_t count() const;    ///< numbers in all
+
+  /// Rows of the word table that had a gradient at some time, ascending; and in this step.
+  std::span<const int32_t> touched_rows() const { return touched_; }
+  std::span<const int32_t> step_rows() const { return step_rows_; }
+  /// Notes the rows that the next backward writes to.
+  void touch(std::span<const int32_t> ids);
+  /// Gradients of the step back to 0.
+  void zero_gradients(TrainOps& ops);
+  /// After a resume: rows whose moments are not 0.
+  void set_touched(std::vector<int32_t> rows) { touched_ = std::move(rows); }
+
+ private:
+  const Parameter* find(Slot slot, int64_t layer) const;
+  void allocate(Device& device, const std::shared_ptr<MemoryAccount>& account, bool words_train);
+  void fill(const HostModel& model, const ModelSpec& spec, uint64_t seed, Stream& stream);
+
+  std::vector<Parameter> parameters_;
+  int64_t hidden_ = 0;
+  int64_t vocab_ = 0;
+  float eps_ = 0;
+  Buffer values_, states_, words_state_;
+  float* gradients_ = nullptr;  ///< of all but the word table, one after the other
+  int64_t gradient_count_ = 0;
+  Buffer no_types_;  ///< a row of zeros for models without token types
+  std::vector<int32_t> touched_, step_rows_;
+};
+
+}  // namespace tamis::training

@@ -1,0 +1,275 @@
+#include "train/state.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+
+#include "base/fail.h"
+#include "io/checkpoint.h"
+#include "io/file_map.h"
+#include "io/file_writer.h"
+#include "io/json.h"
+#include "io/json_writer.h"
+#include "io/safetensors_writer.h"
+#include "model/model_directory.h"
+
+namespace tamis::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "checkpoint-";
+constexpr const char* kStateName = "trainer_state.json";
+constexpr const char* kOptimizerName = "optimizer.safetensors";
+constexpr const char* kRows = "touched_rows";
+constexpr std::chrono::minutes kPatience{5};
+
+/// Appends device memory, by the piece.
+void append(io::SafetensorsWriter& writer, Stream& stream, const float* from, int64_t count) {
+  constexpr int64_t kPiece = 1 << 20;
+  std::vector<float> piece;
+  for (int64_t at = 0; at < count; at += kPiece) {
+    piece.resize(static_cast<size_t>(std::min(kPiece, count - at)));
+    stream.download(piece.data(), from + at, piece.size() * sizeof(float));
+    stream.synchronize(kPatience);
+    writer.append(std::as_bytes(std::span(piece)));
+  }
+}
+
+/// One array of the optimiser's state: of the word table the rows that were ever touched.
+struct Moment {
+  std::string name;
+  const Parameter* parameter;
+  float* data;
+};
+
+std::vector<Moment> moments_of(const Parameters& parameters) {
+  std::vector<Moment> out;
+  for (const Parameter& p : parameters.all()) {
+    if (!p.trains()) continue;
+    out.push_back({p.name + ".exp_avg", &p, p.first_moment});
+    out.push_back({p.name + ".exp_avg_sq", &p, p.second_moment});
+  }
+  return out;
+}
+
+void write_optimizer(const Parameters& parameters, Stream& stream, const fs::path& path) {
+  const auto rows = parameters.touched_rows();
+  const auto count = static_cast<int64_t>(rows.size());
+  const std::vector<Moment> moments = moments_of(parameters);
+  std::vector<io::TensorEntry> entries = {{kRows, DType::kI32, {count}}};
+  for (const Moment& m : moments) {
+    Shape shape = m.parameter->shape;
+    if (m.parameter->slot == Slot::kWords) shape[0] = count;
+    entries.push_back({m.name, DType::kF32, shape});
+  }
+  io::SafetensorsWriter writer(path, entries, {});
+  writer.append(std::as_bytes(rows));
+  for (const Moment& m : moments) {
+    if (m.parameter->slot != Slot::kWords) {
+      append(writer, stream, m.data, m.parameter->size);
+      continue;
+    }
+    const int64_t width = m.parameter->shape[1];
+    for (int32_t row : rows) append(writer, stream, m.data + row * width, width);
+  }
+  writer.finish();
+}
+
+void write_state(const RunState& state, const fs::path& path) {
+  std::string text;
+  io::JsonWriter json(text, 2);
+  json.begin_object().key("global_step").integer(state.step);
+  json.key("updates").integer(state.updates);
+  json.key("fingerprint").string(state.fingerprint).end_object();
+  text += '\n';
+  io::FileWriter file(path);
+  file.append(text);
+  file.finish();
+}
+
+std::optional<int64_t> step_of(const fs::path& directory) {
+  const std::string name = directory.filename().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [at, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  if (error != std::errc() || at != end) return std::nullopt;
+  return step;
+}
+
+/// Checkpoints of a run, the oldest first.
+std::vector<std::pair<int64_t, fs::path>> checkpoints(const fs::path& output_dir) {
+  std::vector<std::pair<int64_t, fs::path>> out;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(output_dir, ignored)) {
+    const auto step = step_of(entry.path());
+    if (step && fs::exists(entry.path() / kStateName, ignored))
+      out.emplace_back(*step, entry.path());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+/// The name of a parameter in the file that is written: a bare encoder that got a head becomes a
+/// member of the model with the head.
+std::string written_name(const Parameter& p, bool new_head, bool roberta) {
+  const bool head =
+      p.slot == Slot::kHeadOutWeight || p.slot == Slot::kHeadOutBias ||
+      (roberta && (p.slot == Slot::kHeadDenseWeight || p.slot == Slot::kHeadDenseBias));
+  if (!new_head || head) return p.name;
+  const std::string prefix = roberta ? "roberta." : "bert.";
+  return p.name.starts_with(prefix) ? p.name : prefix + p.name;
+}
+
+const TensorView& required(const io::Checkpoint& checkpoint, const std::string& name, Shape shape,
+                           const fs::path& file) {
+  const TensorView* tensor = checkpoint.find(name);
+  if (tensor == nullptr || tensor->shape != shape || tensor->dtype != DType::kF32) {
+    fail(ErrorCode::kDataLoss, "{}: tensor {}: expected F32 {}, {}", file.string(), name,
+         to_string(shape),
+         tensor == nullptr
+             ? "it is missing"
+             : fmt::format("got {} {}", name_of(tensor->dtype), to_string(tensor->shape)));
+  }
+  return *tensor;
+}
+
+bool is_new_head(const HostModel& source, const ModelSpec& spec) {
+  return spec.kind == ModelKind::kCrossEncoder && source.spec.kind != ModelKind::kCrossEncoder;
+}
+
+}  // namespace
+
+void write_model(const HostModel& source, const ModelSpec& spec, const Parameters& parameters,
+                 Stream& stream, const fs::path& out) {
+  try {
+    copy_small_files(source.spec.directory, out);
+    const bool new_head = is_new_head(source, spec);
+    ConfigChanges changes;
+    changes.dtype = "float32";
+    if (new_head) {
+      changes.architecture = spec.architecture;
+      changes.labels = spec.config.labels;
+      // What a sentence-transformers directory says of pooling is not true of a cross-encoder.
+      for (const char* name : {"modules.json", "1_Pooling", "config_sentence_transformers.json",
+                               "sentence_bert_config.json", "2_Normalize"}) {
+        fs::remove_all(out / name);
+      }
+    }
+    write_changed_config(source.spec.directory, out, changes);
+    std::vector<std::pair<std::string, const Parameter*>> tensors;
+    for (const Parameter& p : parameters.all()) {
+      tensors.emplace_back(written_name(p, new_head, spec.positions.after_padding), &p);
+    }
+    std::sort(tensors.begin(), tensors.end(),
+              [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<io::TensorEntry> entries;
+    for (const auto& [name, p] : tensors) entries.push_back({name, DType::kF32, p->shape});
+    io::SafetensorsWriter writer(out / "model.safetensors", entries, {{"format", "pt"}});
+    for (const auto& [name, p] : tensors) append(writer, stream, p->value, p->size);
+    writer.finish();
+  } catch (const fs::filesystem_error& e) {
+    fail(e.code() == std::errc::no_space_on_device ? ErrorCode::kResourceExhausted
+                                                   : ErrorCode::kUnavailable,
+         "{}: cannot write the model: {}", out.string(), e.code().message());
+  }
+}
+
+fs::path write_checkpoint(const HostModel& source, const ModelSpec& spec,
+                          const Parameters& parameters, Stream& stream, const RunState& state,
+                          const fs::path& output_dir, size_t keep) {
+  const fs::path out = output_dir / fmt::format("{}{}", kPrefix, state.step);
+  const fs::path unfinished = output_dir / fmt::format(".{}{}.unfinished", kPrefix, state.step);
+  try {
+    fs::remove_all(unfinished);
+    fs::create_directories(unfinished);
+    UnfinishedDirectory cleanup(unfinished);
+    write_model(source, spec, parameters, stream, unfinished);
+    write_optimizer(parameters, stream, unfinished / kOptimizerName);
+    write_state(state, unfinished / kStateName);
+    fs::remove_all(out);
+    fs::rename(unfinished, out);
+    cleanup.keep();
+    const auto all = checkpoints(output_dir);
+    for (size_t i = 0; i + std::max<size_t>(keep, 1) < all.size(); ++i)
+      fs::remove_all(all[i].second);
+  } catch (const fs::filesystem_error& e) {
+    fail(e.code() == std::errc::no_space_on_device ? ErrorCode::kResourceExhausted
+                                                   : ErrorCode::kUnavailable,
+         "{}: cannot write the checkpoint: {}", out.string(), e.code().message());
+  }
+  return out;
+}
+
+std::optional<fs::path> newest_checkpoint(const fs::path& output_dir) {
+  const auto all = checkpoints(output_dir);
+  if (all.empty()) return std::nullopt;
+  return all.back().second;
+}
+
+RunState read_checkpoint(const fs::path& checkpoint, const std::string& fingerprint,
+                         Parameters& parameters, Stream& stream) {
+  const fs::path state_file = checkpoint / kStateName;
+  const auto document =
+      io::JsonDocument::parse(io::read_text_file(state_file), state_file.string());
+  RunState state;
+  state.step = document.root().at("global_step").integer("global_step");
+  state.updates = document.root().at("updates").integer("updates");
+  state.fingerprint = document.root().at("fingerprint").string("fingerprint");
+  if (state.fingerprint != fingerprint) {
+    fail(ErrorCode::kInvalidArgument,
+         "{}: the run was another one, which this would not continue:\n  it had {}\n  now    {}\n"
+         "give the same data and options, or another output_dir",
+         checkpoint.string(), state.fingerprint, fingerprint);
+  }
+  const auto upload = [&](float* to, const TensorView& from, size_t begin, size_t count) {
+    stream.upload(to, from.bytes.data() + begin * sizeof(float), count * sizeof(float));
+    stream.synchronize(kPatience);
+  };
+  const fs::path model_file = checkpoint / "model.safetensors";
+  const auto model = io::Checkpoint::open_file(model_file);
+  const auto find_value = [&](const Parameter& p) -> const TensorView& {
+    for (const char* prefix : {"", "roberta.", "bert."}) {
+      if (model.find(prefix + p.name) != nullptr) {
+        return required(model, prefix + p.name, p.shape, model_file);
+      }
+    }
+    return required(model, p.name, p.shape, model_file);
+  };
+  for (const Parameter& p : parameters.all()) {
+    upload(p.value, find_value(p), 0, static_cast<size_t>(p.size));
+  }
+  const fs::path optimizer_file = checkpoint / kOptimizerName;
+  const auto optimizer = io::Checkpoint::open_file(optimizer_file);
+  const TensorView* rows = optimizer.find(kRows);
+  if (rows == nullptr || rows->dtype != DType::kI32 || rows->shape.size() != 1) {
+    fail(ErrorCode::kDataLoss, "{}: tensor {} is missing", optimizer_file.string(), kRows);
+  }
+  std::vector<int32_t> touched(static_cast<size_t>(rows->shape[0]));
+  std::memcpy(touched.data(), rows->bytes.data(), rows->bytes.size());
+  for (const Moment& m : moments_of(parameters)) {
+    Shape shape = m.parameter->shape;
+    const bool words = m.parameter->slot == Slot::kWords;
+    const int64_t vocab = shape[0];
+    if (words) shape[0] = rows->shape[0];
+    const TensorView& tensor = required(optimizer, m.name, shape, optimizer_file);
+    if (!words) {
+      upload(m.data, tensor, 0, static_cast<size_t>(m.parameter->size));
+      continue;
+    }
+    const auto width = static_cast<size_t>(shape[1]);
+    for (size_t i = 0; i < touched.size(); ++i) {
+      if (touched[i] < 0 || touched[i] >= vocab || (i > 0 && touched[i] <= touched[i - 1])) {
+        fail(ErrorCode::kDataLoss, "{}: {}[{}]: expected ascending rows below {}, got {}",
+             optimizer_file.string(), kRows, i, vocab, touched[i]);
+      }
+      upload(m.data + static_cast<size_t>(touched[i]) * width, tensor, i * width, width);
+    }
+  }
+  parameters.set_touched(std::move(touched));
+  return state;
+}
+
+}  // namespace tamis::training

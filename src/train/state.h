@@ -1,0 +1,44 @@
+#pragma once
+
+// What a run writes: the model as a Hugging Face directory, and checkpoints, which are such a
+// directory with the optimiser's state in it.
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "model/weights.h"
+#include "train/parameters.h"
+
+namespace tamis::training {
+
+/// Where a run stands, beside its parameters. The order of the data and all that is drawn follow
+/// from the seed and the step.
+struct RunState {
+  int64_t step = 0;     ///< steps that are done
+  int64_t updates = 0;  ///< of them those that changed the parameters: AdamW's step
+  /// What must be the same for the run to go on: data, seed, sizes of batches, schedule.
+  std::string fingerprint;
+};
+
+/// The directory's small files, config.json for f32 and the task's architecture, model.safetensors
+/// last and whole. `out` exists. Errors: unavailable, resource_exhausted (disk full).
+void write_model(const HostModel& source, const ModelSpec& spec, const Parameters& parameters,
+                 Stream& stream, const std::filesystem::path& out);
+
+/// output_dir/checkpoint-N, whole or not at all; older ones beyond `keep` are removed then. Returns
+/// its path. Errors: as write_model.
+std::filesystem::path write_checkpoint(const HostModel& source, const ModelSpec& spec,
+                                       const Parameters& parameters, Stream& stream,
+                                       const RunState& state,
+                                       const std::filesystem::path& output_dir, size_t keep);
+
+/// The newest checkpoint of a run's directory.
+std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& output_dir);
+
+/// Parameters and moments as they were. Errors: data_loss (damaged or of another model),
+/// invalid_argument (the fingerprint differs: says both).
+RunState read_checkpoint(const std::filesystem::path& checkpoint, const std::string& fingerprint,
+                         Parameters& parameters, Stream& stream);
+
+}  // namespace tamis::training

@@ -1,0 +1,472 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <set>
+
+#include "base/byte_size.h"
+#include "base/fail.h"
+#include "numeric/philox.h"
+#include "train/metrics.h"
+
+namespace tamis::training {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kSampledBatches = 128;
+constexpr size_t kAnyTokens = size_t{1} << 30;
+
+StreamOptions stream_options(const TrainOptions& options) {
+  StreamOptions out;
+  out.threads = options.threads;
+  return out;
+}
+
+DropoutRates dropout_rates(const io::ModelConfig& c) {
+  return {static_cast<float>(c.hidden_dropout_prob),
+          static_cast<float>(c.attention_probs_dropout_prob),
+          static_cast<float>(c.classifier_dropout)};
+}
+
+Freeze freeze_of(const TrainOptions& options) {
+  return {options.freeze_words, options.fix_position_embedding, options.freeze_layers};
+}
+
+NetworkOptions network_options(const TrainOptions& options, const ModelSpec& spec) {
+  NetworkOptions out;
+  out.policy = parse_policy(options.gradient_checkpointing);
+  if (options.dropout) out.dropout = dropout_rates(spec.config);
+  return out;
+}
+
+ContrastiveOptions contrastive_options(const TrainOptions& options, const Dataset& data) {
+  ContrastiveOptions out;
+  out.temperature = options.temperature;
+  out.normalize = options.normalize_embeddings;
+  out.in_batch_negatives = !options.no_in_batch_neg && !data.no_in_batch_negatives();
+  out.dimensions = options.mrl_dims;
+  if (options.knowledge_distillation) {
+    if (options.kd_loss_type == "kl_div") {
+      out.distillation = Distillation::kKlDiv;
+    } else if (options.kd_loss_type == "m3_kd_loss") {
+      out.distillation = Distillation::kM3;
+    } else {
+      fail(ErrorCode::kInvalidArgument, "kd_loss_type: expected kl_div or m3_kd_loss, got \"{}\"",
+           options.kd_loss_type);
+    }
+  }
+  return out;
+}
+
+int64_t warmup_steps(const TrainOptions& options, int64_t steps) {
+  if (options.warmup_steps > 0) return options.warmup_steps;
+  return static_cast<int64_t>(std::ceil(static_cast<double>(steps) * options.warmup_ratio));
+}
+
+uint64_t mixed(uint64_t seed, uint64_t step) {
+  const PhiloxCounter c =
+      philox({static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), 0x73746570, 0}, seed);
+  return uint64_t{c[0]} << 32 | c[1];
+}
+
+/// Bytes of pages that `rows` rows, anywhere in a table, lie on.
+double bytes_of_rows(double rows, double table_bytes, double row_bytes) {
+  constexpr double kPage = 4096;
+  const double pages = table_bytes / kPage, span = 1 + row_bytes / kPage;
+  return kPage * pages * (1 - std::exp(-rows * span / pages));
+}
+
+void check(const TrainOptions& options, const ModelSpec& spec) {
+  const auto positive = [](std::string_view name, double value) {
+    if (!(value > 0)) {
+      fail(ErrorCode::kInvalidArgument, "{}: expected a number above 0, got {}", name, value);
+    }
+  };
+  positive("per_device_train_batch_size", static_cast<double>(options.per_device_train_batch_size));
+  positive("gradient_accumulation_steps", static_cast<double>(options.gradient_accumulation_steps));
+  positive("query_max_len", static_cast<double>(options.query_max_len));
+  positive("passage_max_len", static_cast<double>(options.passage_max_len));
+  positive("learning_rate", options.learning_rate);
+  positive("temperature", options.temperature);
+  if (options.max_steps <= 0) positive("num_train_epochs", options.num_train_epochs);
+  if (options.freeze_layers < 0 || options.freeze_layers > spec.config.num_hidden_layers) {
+    fail(ErrorCode::kInvalidArgument, "freeze_layers: the model has {} layers, got {}",
+         spec.config.num_hidden_layers, options.freeze_layers);
+  }
+  for (const int64_t dimension : options.mrl_dims) {
+    if (dimension < 1 || dimension > spec.config.hidden_size) {
+      fail(ErrorCode::kInvalidArgument, "mrl_dims: expected numbers from 1 to {}, got {}",
+           spec.config.hidden_size, dimension);
+    }
+  }
+  if (options.task == TrainTask::kReranker && spec.config.labels.size() > 1) {
+    fail(ErrorCode::kInvalidArgument, "{}: has {} labels; a reranker has one",
+         spec.directory.string(), spec.config.labels.size());
+  }
+}
+
+}  // namespace
+
+ModelSpec training_spec(const ModelSpec& source, TrainTask task) {
+  ModelSpec spec = source;
+  const bool cross_encoder = source.kind == ModelKind::kCrossEncoder;
+  if (task == TrainTask::kEmbedder && cross_encoder) {
+    fail(ErrorCode::kInvalidArgument, "{}: is a cross-encoder ({}), not an embedder",
+         source.directory.string(), source.architecture);
+  }
+  if (task == TrainTask::kEmbedder || cross_encoder) return spec;
+  spec.kind = ModelKind::kCrossEncoder;
+  spec.pooling = Pooling::kCls;
+  spec.normalize = false;
+  spec.sparse_head = false;
+  spec.colbert_dimension = 0;
+  spec.config.labels = {"LABEL_0"};
+  spec.architecture = spec.positions.after_padding ? "XLMRobertaForSequenceClassification"
+                                                   : "BertForSequenceClassification";
+  return spec;
+}
+
+Trainer::Trainer(const TrainerParts& parts, const TrainOptions& options)
+    : parts_(parts),
+      options_((check(options, parts.spec), options)),
+      data_(options),
+      tokenize_(*parts.tokenizer, options, parts.spec.max_length),
+      epochs_(count_steps()),
+      schedule_(options.lr_scheduler_type, warmup_steps(options, epochs_.total), epochs_.total),
+      contrast_(contrastive_options(options, data_)),
+      account_(parts.device->open_account("training", MemoryAccount::no_limit)),
+      stream_(parts.device->make_stream(stream_options(options))),
+      parameters_(*parts.source, parts.spec, freeze_of(options), options.seed, *parts.device,
+                  *stream_, account_),
+      network_(parts.spec, parameters_, parts.device, stream_, account_,
+               network_options(options, parts.spec)) {
+  if (parameters_.trained() == 0) {
+    fail(ErrorCode::kInvalidArgument, "everything is frozen: there is nothing to train");
+  }
+}
+
+Trainer::Epochs Trainer::count_steps() const {
+  Epochs out;
+  const size_t batch = options_.per_device_train_batch_size;
+  out.micro_batches =
+      options_.dataloader_drop_last ? data_.size() / batch : (data_.size() + batch - 1) / batch;
+  if (out.micro_batches == 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "{} examples are less than a batch of {}, and dataloader_drop_last leaves it out",
+         data_.size(), batch);
+  }
+  const size_t accumulated = options_.gradient_accumulation_steps;
+  out.steps = static_cast<int64_t>((out.micro_batches + accumulated - 1) / accumulated);
+  out.total = options_.max_steps > 0
+                  ? options_.max_steps
+                  : static_cast<int64_t>(
+                        std::ceil(options_.num_train_epochs * static_cast<double>(out.steps)));
+  return out;
+}
+
+std::vector<Group> Trainer::groups_of(int64_t epoch, size_t micro_batch) const {
+  if (epoch != ordered_epoch_) {
+    order_ = data_.order(static_cast<uint64_t>(epoch));
+    ordered_epoch_ = epoch;
+  }
+  const size_t batch = options_.per_device_train_batch_size;
+  std::vector<Group> out;
+  for (size_t i = micro_batch * batch; i < std::min(order_.size(), (micro_batch + 1) * batch);
+       ++i) {
+    out.push_back(data_.group(order_[i], static_cast<uint64_t>(epoch)));
+  }
+  return out;
+}
+
+// ---- memory
+
+Trainer::Sample Trainer::sample() const {
+  Sample out;
+  std::set<int32_t> words;
+  size_t half = 0;
+  out.batches = std::min(kSampledBatches, epochs_.micro_batches);
+  for (size_t i = 0; i < out.batches; ++i) {
+    const Sequences s = tokenize_(groups_of(0, i));
+    const size_t n = s.encodings.size();
+    out.tokens = std::max(out.tokens, s.tokens(0, n));
+    out.sequences = std::max(out.sequences, n);
+    out.longest = std::max(out.longest, s.longest());
+    for (const text::Encoding& e : s.encodings) words.insert(e.ids.begin(), e.ids.end());
+    if (i + 1 == (out.batches + 1) / 2) half = words.size();
+  }
+  // The number of distinct words grows as a power of the length of a text (Heaps).
+  out.words = static_cast<double>(words.size());
+  const double run = static_cast<double>(epochs_.total) *
+                     static_cast<double>(options_.gradient_accumulation_steps);
+  const double seen = std::min(run, static_cast<double>(epochs_.micro_batches));
+  if (out.batches >= 2 && half > 0 && seen > static_cast<double>(out.batches)) {
+    const double power = std::log2(out.words / static_cast<double>(half));
+    out.words *= std::pow(seen / static_cast<double>(out.batches), power);
+  }
+  out.words = std::min(out.words, static_cast<double>(parts_.spec.config.vocab_size));
+  return out;
+}
+
+size_t Trainer::state_bytes(const Sample& sample) const {
+  double bytes = 0;
+  for (const Parameter& p : parameters_.all()) {
+    if (!p.trains()) continue;
+    const double all = 4.0 * static_cast<double>(p.size);
+    bytes += p.slot == Slot::kWords && options_.weight_decay == 0
+                 ? 3 * bytes_of_rows(sample.words, all, 4.0 * static_cast<double>(p.shape[1]))
+                 : 3 * all;
+  }
+  return static_cast<size_t>(bytes);
+}
+
+TrainPlan Trainer::make_plan() {
+  const Sample seen = sample();
+  TrainPlan plan;
+  plan.steps = epochs_.total;
+  plan.examples = data_.size();
+  plan.parameters = parameters_.count();
+  plan.trained_parameters = parameters_.trained();
+  plan.weight_bytes = 4 * static_cast<size_t>(plan.parameters);
+  plan.state_bytes = state_bytes(seen);
+  // What the process has now holds the weights, and the tokenizer.
+  const size_t now = parts_.host->memory().process_anonymous_bytes;
+  const auto try_it = [&](const CheckpointPolicy& policy, size_t tokens) {
+    network_.set_policy(policy);
+    budget_ = std::max(tokens, seen.longest);
+    const size_t planned = std::min(budget_, seen.tokens);
+    const size_t sequences = std::min(seen.sequences, planned);
+    plan.activation_bytes =
+        network_.bytes_for(static_cast<int64_t>(planned), static_cast<int64_t>(sequences),
+                           static_cast<int64_t>(seen.longest));
+    plan.gradient_checkpointing = to_string(policy);
+    plan.sub_batch_tokens = planned;
+    plan.peak_bytes = now + plan.state_bytes + plan.activation_bytes;
+    return !options_.memory_limit_bytes || plan.peak_bytes <= *options_.memory_limit_bytes;
+  };
+  const CheckpointPolicy asked = parse_policy(options_.gradient_checkpointing);
+  const size_t tokens = options_.sub_batch_tokens > 0 ? options_.sub_batch_tokens : kAnyTokens;
+  if (try_it(asked, tokens)) return plan;
+  // Cheapest first: attention is computed again in no time; then each layer; then smaller parts.
+  if (asked.recompute == Recompute::kNothing) {
+    for (const CheckpointPolicy policy : {CheckpointPolicy{Recompute::kAttention, 1},
+                                          {Recompute::kLayers, 2},
+                                          {Recompute::kLayers, 1}}) {
+      if (try_it(policy, tokens)) return plan;
+    }
+  }
+  const CheckpointPolicy last =
+      asked.recompute == Recompute::kNothing ? CheckpointPolicy{Recompute::kLayers, 1} : asked;
+  for (size_t part = seen.tokens / 2; part > seen.longest; part /= 2) {
+    if (try_it(last, part)) return plan;
+  }
+  if (try_it(last, seen.longest)) return plan;
+  fail(ErrorCode::kResourceExhausted,
+       "memory limit {}: the least that this run takes is {}: {} now with the weights, {} of "
+       "gradients and moments, {} of activations for {} tokens; freeze layers, shorten the texts, "
+       "or give more",
+       format_bytes(*options_.memory_limit_bytes), format_bytes(plan.peak_bytes), format_bytes(now),
+       format_bytes(plan.state_bytes), format_bytes(plan.activation_bytes), plan.sub_batch_tokens);
+}
+
+// ---- a step
+
+TrainBatch Trainer::batch_of(const Sequences& s, size_t begin, size_t end) const {
+  TrainBatch out;
+  out.packed = s.pack(begin, end, parts_.spec.positions);
+  for (size_t i = begin; i < end; ++i) {
+    out.numbers.push_back(first_number_ + static_cast<int32_t>(i));
+  }
+  out.seed = step_seed_;
+  out.dropout = options_.dropout;
+  return out;
+}
+
+void Trainer::in_parts(const Sequences& s, size_t units, size_t sequences_of_unit,
+                       const std::function<void(size_t, size_t)>& f) {
+  for (size_t begin = 0; begin < units;) {
+    size_t end = begin + 1;
+    const auto tokens = [&](size_t to) {
+      return s.tokens(begin * sequences_of_unit, to * sequences_of_unit);
+    };
+    while (end < units && tokens(end + 1) <= budget_) ++end;
+    try {
+      f(begin * sequences_of_unit, end * sequences_of_unit);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kResourceExhausted || end == begin + 1) throw;
+      budget_ = tokens(end) / 2;
+      log_to(options_.log, LogLevel::kWarning,
+             "no memory for {} tokens at a time: going on with {}, with the same result",
+             tokens(end), budget_);
+      continue;
+    }
+    begin = end;
+  }
+}
+
+double Trainer::run_groups(const Sequences& s, double weight) {
+  double loss = 0;
+  weight /= static_cast<double>(s.groups);
+  in_parts(s, s.groups, s.group_size, [&](size_t begin, size_t end) {
+    const std::vector<float> logits = network_.forward(batch_of(s, begin, end), true);
+    std::vector<float> d_logits(logits.size());
+    GroupScores scores{logits, {}, static_cast<int64_t>(s.group_size)};
+    if (!s.teacher.empty()) {
+      scores.teacher = std::span(s.teacher).subspan(begin, end - begin);
+    }
+    loss += group_loss(scores, weight, d_logits);
+    network_.backward(d_logits);
+  });
+  return loss;
+}
+
+double Trainer::run_contrast(const Sequences& s, double weight) {
+  const size_t n = s.encodings.size(), width = static_cast<size_t>(network_.outputs());
+  const auto contrast = [&](std::span<const float> vectors, std::vector<float>& d_vectors) {
+    d_vectors.resize(vectors.size());
+    ContrastiveBatch batch;
+    batch.queries = vectors.first(s.groups * width);
+    batch.passages = vectors.subspan(s.groups * width);
+    batch.teacher = s.teacher;
+    batch.dimension = static_cast<int64_t>(width);
+    batch.group = static_cast<int64_t>(s.group_size);
+    const std::span<float> d(d_vectors);
+    const double loss =
+        contrastive_loss(batch, contrast_, d.first(s.groups * width), d.subspan(s.groups * width));
+    for (float& x : d_vectors) x = static_cast<float>(x * weight);
+    return loss * weight;
+  };
+  // All at once; or first all vectors, then again part by part, now that each knows its gradient.
+  std::vector<float> vectors, d_vectors;
+  double loss = 0;
+  bool done = false;
+  in_parts(s, n, 1, [&](size_t begin, size_t end) {
+    done = end - begin == n;
+    const std::vector<float> part = network_.forward(batch_of(s, begin, end), done);
+    vectors.insert(vectors.end(), part.begin(), part.end());
+    if (!done) return;
+    loss = contrast(vectors, d_vectors);
+    network_.backward(d_vectors);
+  });
+  if (done) return loss;
+  loss = contrast(vectors, d_vectors);
+  in_parts(s, n, 1, [&](size_t begin, size_t end) {
+    network_.forward(batch_of(s, begin, end), true);
+    network_.backward(std::span(d_vectors).subspan(begin * width, (end - begin) * width));
+  });
+  return loss;
+}
+
+double Trainer::run_micro_batch(const Sequences& s, double weight) {
+  return options_.task == TrainTask::kReranker ? run_groups(s, weight) : run_contrast(s, weight);
+}
+
+TrainStep Trainer::run_step(int64_t step) {
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t epoch = step / epochs_.steps;
+  const size_t accumulated = options_.gradient_accumulation_steps;
+  const size_t first = static_cast<size_t>(step % epochs_.steps) * accumulated;
+  const size_t end = std::min(epochs_.micro_batches, first + accumulated);
+  TrainStep out;
+  out.step = step + 1;
+  out.steps = epochs_.total;
+  out.epoch = static_cast<double>(step + 1) / static_cast<double>(epochs_.steps);
+  out.learning_rate = options_.learning_rate * schedule_.factor(step);
+  parameters_.zero_gradients(network_.ops());
+  step_seed_ = mixed(options_.seed, static_cast<uint64_t>(step));
+  first_number_ = 0;
+  for (size_t micro_batch = first; micro_batch < end; ++micro_batch) {
+    const Sequences s = tokenize_(groups_of(epoch, micro_batch));
+    out.loss += run_micro_batch(s, 1.0 / static_cast<double>(end - first));
+    out.tokens += s.tokens(0, s.encodings.size());
+    first_number_ += static_cast<int32_t>(s.encodings.size());
+  }
+  out.gradient_norm = gradient_norm(parameters_, network_.ops());
+  if (!std::isfinite(out.loss) || !std::isfinite(out.gradient_norm)) {
+    const std::string where = not_finite(parameters_, network_.ops());
+    if (!options_.skip_not_finite) {
+      fail(ErrorCode::kInvalidArgument,
+           "step {}: the loss is {} and the gradient's norm {}{}; try a lower learning_rate, or "
+           "leave such steps out with skip_not_finite",
+           out.step, out.loss, out.gradient_norm,
+           where.empty() ? "" : fmt::format(", first in {}", where));
+    }
+    out.skipped = true;
+  } else {
+    const double clip = options_.max_grad_norm > 0
+                            ? std::min(1.0, options_.max_grad_norm / (out.gradient_norm + 1e-6))
+                            : 1.0;
+    update(parameters_, network_.ops(), options_, out.learning_rate, clip, ++state_.updates);
+  }
+  state_.step = step + 1;
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return out;
+}
+
+// ---- the run
+
+std::string Trainer::fingerprint() const {
+  return fmt::format(
+      "data {}, {} steps, accumulation {}, learning rate {} {} warm-up {}, lengths {} and {}, "
+      "dropout {}",
+      data_.fingerprint(), epochs_.total, options_.gradient_accumulation_steps,
+      options_.learning_rate, options_.lr_scheduler_type, warmup_steps(options_, epochs_.total),
+      options_.query_max_len, options_.passage_max_len, options_.dropout);
+}
+
+TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
+  const auto start = std::chrono::steady_clock::now();
+  TrainReport report;
+  report.plan = make_plan();
+  if (events.planned) events.planned(report.plan);
+  std::error_code ignored;
+  const bool was_there = fs::exists(options_.output_dir, ignored);
+  fs::create_directories(options_.output_dir, ignored);
+  if (!fs::is_directory(options_.output_dir, ignored)) {
+    fail(ErrorCode::kUnavailable, "{}: cannot be made a directory", options_.output_dir.string());
+  }
+  UnfinishedDirectory cleanup(was_there ? fs::path() : options_.output_dir);
+  state_.fingerprint = fingerprint();
+  if (options_.resume) {
+    const auto checkpoint = newest_checkpoint(options_.output_dir);
+    if (!checkpoint) {
+      fail(ErrorCode::kNotFound, "{}: no checkpoint to go on from", options_.output_dir.string());
+    }
+    state_ = read_checkpoint(*checkpoint, state_.fingerprint, parameters_, *stream_);
+  }
+  report.first_step = state_.step;
+  MetricsLog metrics(options_.output_dir / "metrics.jsonl", state_.step, options_.logging_steps);
+  const auto save = [&] {
+    const fs::path path = write_checkpoint(*parts_.source, parts_.spec, parameters_, *stream_,
+                                           state_, options_.output_dir, options_.save_total_limit);
+    cleanup.keep();
+    if (events.saved) events.saved(path);
+  };
+  for (int64_t step = state_.step; step < epochs_.total; ++step) {
+    if (stop.stop_requested()) {
+      report.stopped = true;
+      save();
+      break;
+    }
+    const TrainStep done = run_step(step);
+    report.tokens += done.tokens;
+    metrics.add(done);
+    if (events.step) events.step(done);
+    if (options_.save_steps > 0 && done.step % options_.save_steps == 0 &&
+        done.step < epochs_.total) {
+      save();
+    }
+  }
+  metrics.finish();
+  report.final_loss = metrics.last_loss();
+  if (!report.stopped) {
+    write_model(*parts_.source, parts_.spec, parameters_, *stream_, options_.output_dir);
+    if (events.saved) events.saved(options_.output_dir);
+  }
+  cleanup.keep();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+}  // namespace tamis::training

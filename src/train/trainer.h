@@ -1,0 +1,96 @@
+#pragma once
+
+// The loop: data to gradients to steps, with plans, checkpoints and reports.
+
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <utility>
+
+#include "base/host.h"
+#include "device/device.h"
+#include "model/model_directory.h"
+#include "model/weights.h"
+#include "tamis/train.h"
+#include "text/tokenizer.h"
+#include "train/batches.h"
+#include "train/dataset.h"
+#include "train/losses.h"
+#include "train/network.h"
+#include "train/optimizer.h"
+#include "train/parameters.h"
+#include "train/state.h"
+
+namespace tamis::training {
+
+/// What a run is made of. All outlives the trainer.
+struct TrainerParts {
+  std::shared_ptr<const HostModel> source;
+  ModelSpec spec;  ///< of what is trained: the source's own, or with a new head
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+  std::shared_ptr<Device> device;
+  const HostProbe* host = nullptr;
+};
+
+/// The model that training makes of a source: a bare encoder becomes a cross-encoder with one
+/// logit. Errors: invalid_argument (a reranker as an embedder).
+ModelSpec training_spec(const ModelSpec& source, TrainTask task);
+
+class Trainer {
+ public:
+  /// Reads data and weights. Errors: as train().
+  Trainer(const TrainerParts& parts, const TrainOptions& options);
+  TrainReport run(const TrainEvents& events, std::stop_token stop);
+
+ private:
+  struct Epochs {
+    size_t micro_batches = 0;  ///< of an epoch
+    int64_t steps = 0;         ///< of an epoch
+    int64_t total = 0;         ///< steps in all
+  };
+  /// The longest batch and the distinct words of the first batches of the run.
+  struct Sample {
+    size_t tokens = 0, sequences = 0, longest = 0, batches = 0;
+    double words = 0;  ///< rows of the word table that the whole run is reckoned to touch
+  };
+
+  Epochs count_steps() const;
+  Sample sample() const;
+  /// Chooses checkpointing and sub-batches for the limit; fills in the plan.
+  TrainPlan make_plan();
+  size_t state_bytes(const Sample& sample) const;
+  std::string fingerprint() const;
+
+  std::vector<Group> groups_of(int64_t epoch, size_t micro_batch) const;
+  /// Loss of a micro-batch times `weight`; gradients are added.
+  double run_micro_batch(const Sequences& s, double weight);
+  double run_groups(const Sequences& s, double weight);
+  double run_contrast(const Sequences& s, double weight);
+  /// Calls f(begin, end) for parts of `units` that fit the budget; a part that there is no memory
+  /// for is halved. f throws resource_exhausted before it has done anything.
+  void in_parts(const Sequences& s, size_t units, size_t sequences_of_unit,
+                const std::function<void(size_t, size_t)>& f);
+  TrainBatch batch_of(const Sequences& s, size_t begin, size_t end) const;
+  TrainStep run_step(int64_t step);
+
+  TrainerParts parts_;
+  TrainOptions options_;
+  Dataset data_;
+  Tokenize tokenize_;
+  Epochs epochs_;
+  Schedule schedule_;
+  ContrastiveOptions contrast_;
+  std::shared_ptr<MemoryAccount> account_;
+  std::shared_ptr<Stream> stream_;
+  Parameters parameters_;
+  Network network_;
+  size_t budget_ = 0;  ///< tokens of a sub-batch
+  mutable int64_t ordered_epoch_ = -1;
+  mutable std::vector<uint32_t> order_;
+  // Of the step that runs.
+  uint64_t step_seed_ = 0;
+  int32_t first_number_ = 0;
+  RunState state_;
+};
+
+}  // namespace tamis::training
