@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <memory>
@@ -36,6 +37,24 @@ constexpr const char* kFooter = R"(Examples:
 
 'tamis COMMAND --help' says more about a command.)";
 
+/// "-m,--max_steps": without names that another one is but for - and _, and without what a flag
+/// stands for.
+std::string names_of(const CLI::Option* option) {
+  std::string out;
+  const auto add = [&](const std::string& name) { out += (out.empty() ? "" : ",") + name; };
+  for (const std::string& name : option->get_snames()) add("-" + name);
+  const std::vector<std::string>& names = option->get_lnames();
+  for (const std::string& name : names) {
+    const bool twin = std::any_of(names.begin(), names.end(), [&](std::string other) {
+      if (other == name) return false;
+      std::replace(other.begin(), other.end(), '_', '-');
+      return other == name;
+    });
+    if (!twin) add("--" + name);
+  }
+  return out;
+}
+
 class HelpFormatter : public CLI::Formatter {
  public:
   HelpFormatter() {
@@ -56,15 +75,17 @@ class HelpFormatter : public CLI::Formatter {
   }
 
   std::string make_usage(const CLI::App* app, std::string) const override {
-    std::string line = "Usage: tamis";
-    if (app->get_parent()) line += " " + app->get_name();
-    line += " [OPTIONS]";
+    std::string names;
+    for (const CLI::App* at = app; at->get_parent(); at = at->get_parent()) {
+      names = " " + at->get_name() + names;
+    }
+    std::string line = "Usage: tamis" + names + " [OPTIONS]";
     for (const CLI::Option* option : app->get_options()) {
       if (!option->get_positional()) continue;
       const std::string& text = option->get_option_text();
       line += " " + (text.empty() ? option->get_type_name() : text);
     }
-    return line + (app->get_parent() ? "\n" : " COMMAND\n");
+    return line + (app->get_subcommands({}).empty() ? "\n" : " COMMAND\n");
   }
 
   // Names of types without CLI11's defaults and counts, which the descriptions tell in words.
@@ -73,7 +94,7 @@ class HelpFormatter : public CLI::Formatter {
     return " " + option->get_type_name();
   }
   std::string make_option_name(const CLI::Option* option, bool positional) const override {
-    if (!positional) return option->get_name(false, true);
+    if (!positional) return names_of(option);
     const std::string& text = option->get_option_text();
     return text.empty() ? option->get_name(true, false) : text;
   }

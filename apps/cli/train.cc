@@ -3,6 +3,7 @@
 #include "tamis/train.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -36,6 +37,7 @@ struct Options {
   std::string model, output_dir, memory_limit, query_instruction, passage_instruction;
   std::string device = "cpu", isa;
   std::vector<std::string> train_data;
+  std::vector<std::string> ignored;  ///< of FlagEmbedding's arguments
   size_t threads = 0;
   OutputOptions output;
 };
@@ -109,6 +111,10 @@ int run(Options options) {
   how.threads = static_cast<int>(options.threads);
   how.log = notices.sink();
 
+  if (!options.ignored.empty()) {
+    notices.say(
+        fmt::format("has no use for, and goes on without: {}", fmt::join(options.ignored, ", ")));
+  }
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, stop_after_step);
   Progress progress(!options.output.quiet && !options.output.no_progress, "steps");
   const bool json = options.output.format == "jsonl";
@@ -141,123 +147,159 @@ int run(Options options) {
   return 0;
 }
 
-void add_data_options(CLI::App& app, TrainOptions& o, Options& options) {
-  const auto group = [](CLI::Option* option) { option->group("Data"); };
-  group(app.add_option(both("train_data"), options.train_data, "JSON lines, files or directories")
-            ->type_name("PATH")
-            ->required());
-  group(add_count(app, both("train_group_size"), o.train_group_size, 2,
-                  "passages of a query (default: 8)"));
-  group(add_count(app, both("query_max_len"), o.query_max_len, 1, "tokens (default: 32)"));
-  group(add_count(app, both("passage_max_len"), o.passage_max_len, 1, "tokens (default: 128)"));
-  group(add_count(app, both("max_example_num_per_dataset"), o.max_example_num_per_dataset, 1,
-                  "lines of a file"));
-  group(app.add_flag(both("knowledge_distillation") + "{true}", o.knowledge_distillation,
-                     "learn pos_scores and neg_scores as well"));
-  group(app.add_option(both("shuffle_ratio"), o.shuffle_ratio,
-                       "passages whose parts change places (default: 0)")
-            ->type_name("RATE"));
-  group(
-      app.add_option(
-             "--query_instruction_for_retrieval,--query_instruction_for_rerank,--query-instruction",
-             options.query_instruction, "before each query")
-          ->type_name("TEXT"));
-  group(app.add_option("--query_instruction_format", o.query_instruction_format, "default: {}{}")
-            ->type_name("FORMAT"));
-  group(app.add_option("--passage_instruction_for_retrieval,--passage_instruction_for_rerank,--"
-                       "passage-instruction",
-                       options.passage_instruction, "before each passage")
-            ->type_name("TEXT"));
-  group(
-      app.add_option("--passage_instruction_format", o.passage_instruction_format, "default: {}{}")
-          ->type_name("FORMAT"));
+/// What options of one group have in common.
+class Group {
+ public:
+  Group(CLI::App& app, std::string name) : app_(app), name_(std::move(name)) {}
+
+  template <class T>
+  CLI::Option* value(const std::string& name, T& to, const std::string& type,
+                     const std::string& description) {
+    return app_.add_option(both(name), to, description)->type_name(type)->group(name_);
+  }
+  void number(const std::string& name, double& to, const std::string& description) {
+    value(name, to, "NUMBER", description);
+  }
+  void count(const std::string& name, size_t& to, size_t least, const std::string& description) {
+    add_count(app_, both(name), to, least, description)->group(name_);
+  }
+  void choice(const std::string& name, std::string& to, const std::vector<std::string>& words,
+              const std::string& description) {
+    add_choice(app_, both(name), to, words, description)->group(name_);
+  }
+  /// "--name", "--name True", "--name false", as HfArgumentParser takes it.
+  void flag(const std::string& name, bool& to, const std::string& description) {
+    value(name, to, "[BOOL]", description)->expected(0, 1)->default_str("true");
+  }
+
+ private:
+  CLI::App& app_;
+  std::string name_;
+};
+
+void add_data_options(CLI::App& app, Options& options) {
+  TrainOptions& o = options.train;
+  Group data(app, "Data");
+  data.value("train_data", options.train_data, "PATH", "JSON lines, files or directories")
+      ->required();
+  data.count("train_group_size", o.train_group_size, 2, "passages of a query (default: 8)");
+  data.count("query_max_len", o.query_max_len, 1, "tokens (default: 32)");
+  data.count("passage_max_len", o.passage_max_len, 1, "tokens (default: 128)");
+  data.count("max_example_num_per_dataset", o.max_example_num_per_dataset, 1, "lines of a file");
+  data.flag("knowledge_distillation", o.knowledge_distillation,
+            "learn pos_scores and neg_scores too");
+  data.number("shuffle_ratio", o.shuffle_ratio,
+              "of long passages whose parts change places (default: 0)");
+  const std::string kind = o.task == TrainTask::kReranker ? "rerank" : "retrieval";
+  data.value("query_instruction_for_" + kind, options.query_instruction, "TEXT",
+             "before each query");
+  data.value("query_instruction_format", o.query_instruction_format, "FORMAT", "default: {}{}");
+  data.value("passage_instruction_for_" + kind, options.passage_instruction, "TEXT",
+             "before each passage");
+  data.value("passage_instruction_format", o.passage_instruction_format, "FORMAT", "default: {}{}");
 }
 
-void add_run_options(CLI::App& app, TrainOptions& o, Options& options) {
-  const auto group = [](CLI::Option* option) { option->group("Training"); };
-  const auto number = [&](const std::string& name, double& value, const std::string& description) {
-    group(app.add_option(both(name), value, description)->type_name("NUMBER"));
-  };
-  group(app.add_option(both("output_dir"), options.output_dir, "directory to make")
-            ->type_name("DIR")
-            ->required());
-  group(add_count(app, both("per_device_train_batch_size"), o.per_device_train_batch_size, 1,
-                  "queries of a batch (default: 8)"));
-  group(add_count(app, both("gradient_accumulation_steps"), o.gradient_accumulation_steps, 1,
-                  "batches of a step (default: 1)"));
-  number("num_train_epochs", o.num_train_epochs, "default: 3");
-  group(app.add_option(both("max_steps"), o.max_steps, "instead of epochs")->type_name("N"));
-  group(app.add_flag(both("dataloader_drop_last") + "{true}", o.dataloader_drop_last,
-                     "leave out a last batch that is not full"));
-  number("learning_rate", o.learning_rate, "default: 5e-5");
-  number("weight_decay", o.weight_decay, "default: 0");
-  number("adam_beta1", o.adam_beta1, "default: 0.9");
-  number("adam_beta2", o.adam_beta2, "default: 0.999");
-  number("adam_epsilon", o.adam_epsilon, "default: 1e-8");
-  number("max_grad_norm", o.max_grad_norm,
-         "gradients are scaled down to this length; 0: never (default: 1)");
-  group(add_choice(app, both("lr_scheduler_type"), o.lr_scheduler_type,
-                   {"linear", "cosine", "constant", "constant_with_warmup"}, "default: linear"));
-  number("warmup_ratio", o.warmup_ratio, "of the steps (default: 0)");
-  group(app.add_option(both("warmup_steps"), o.warmup_steps, "default: by the ratio")
-            ->type_name("N"));
-  group(app.add_option("--seed", o.seed, "default: 42")->type_name("N"));
-  group(app.add_flag("!--no-dropout", o.dropout, "drop nothing, whatever config.json says"));
-  group(app.add_flag("--freeze-words", o.freeze_words, "the word table stays"));
-  group(app.add_flag(both("fix_position_embedding") + "{true}", o.fix_position_embedding,
-                     "the position table stays"));
-  group(app.add_option("--freeze-layers", o.freeze_layers,
-                       "embeddings and N layers from the bottom stay")
-            ->type_name("N"));
+void add_training_options(CLI::App& app, Options& options) {
+  TrainOptions& o = options.train;
+  Group run(app, "Training");
+  run.value("output_dir", options.output_dir, "DIR", "directory to make")->required();
+  run.count("per_device_train_batch_size", o.per_device_train_batch_size, 1,
+            "queries of a batch (default: 8)");
+  run.count("gradient_accumulation_steps", o.gradient_accumulation_steps, 1,
+            "batches of a step (default: 1)");
+  run.number("num_train_epochs", o.num_train_epochs, "default: 3");
+  run.value("max_steps", o.max_steps, "N", "instead of epochs");
+  run.flag("dataloader_drop_last", o.dataloader_drop_last,
+           "leave out a last batch that is not full");
+  run.number("learning_rate", o.learning_rate, "default: 5e-5");
+  run.choice("lr_scheduler_type", o.lr_scheduler_type,
+             {"linear", "cosine", "constant", "constant_with_warmup"}, "default: linear");
+  run.number("warmup_ratio", o.warmup_ratio, "of the steps (default: 0)");
+  run.value("warmup_steps", o.warmup_steps, "N", "default: by the ratio");
+  run.number("weight_decay", o.weight_decay, "default: 0");
+  run.number("adam_beta1", o.adam_beta1, "default: 0.9");
+  run.number("adam_beta2", o.adam_beta2, "default: 0.999");
+  run.number("adam_epsilon", o.adam_epsilon, "default: 1e-8");
+  run.number("max_grad_norm", o.max_grad_norm,
+             "longer gradients are scaled; 0: never (default: 1)");
+  run.value("seed", o.seed, "N", "default: 42");
+  run.flag("dropout", o.dropout, "with the rates of config.json (default: true)");
+  run.flag("fix_position_embedding", o.fix_position_embedding, "the position table stays");
+  run.flag("freeze_words", o.freeze_words, "the word table stays");
+  run.value("freeze_layers", o.freeze_layers, "N", "embeddings and N layers from the bottom stay");
 }
 
-void add_safety_options(CLI::App& app, TrainOptions& o, Options& options) {
-  const auto group = [](CLI::Option* option) { option->group("Memory and safety"); };
-  group(app.add_option(both("gradient_checkpointing"), o.gradient_checkpointing,
-                       "compute again in backward: attention, or every Nth layer's inside (1)")
-            ->type_name("none|attention|N")
-            ->expected(0, 1)
-            ->default_str("1"));
-  group(add_count(app, both("sub_batch_tokens"), o.sub_batch_tokens, 0,
-                  "through the model at a time"));
-  group(app.add_option("--memory-limit", options.memory_limit, "choose the two for at most SIZE")
-            ->type_name("SIZE"));
-  group(app.add_option(both("save_steps"), o.save_steps,
-                       "a checkpoint after so many; 0: none (default: 500)")
-            ->type_name("N"));
-  group(add_count(app, both("save_total_limit"), o.save_total_limit, 1,
-                  "checkpoints to keep (default: 2)"));
-  group(app.add_flag(both("resume_from_checkpoint") + "{true}", o.resume,
-                     "go on from the newest one"));
-  group(app.add_flag(both("overwrite_output_dir") + "{true}", o.overwrite_output_dir,
-                     "write over what is there"));
-  group(app.add_flag("--skip-not-finite", o.skip_not_finite,
-                     "leave out steps whose loss is not finite"));
-  group(app.add_option(both("logging_steps"), o.logging_steps, "a line after so many (default: 10)")
-            ->type_name("N"));
-  app.add_option("--threads", options.threads, "that compute (default: the cores)")
-      ->type_name("N")
-      ->group("Device");
-  app.add_option("--device", options.device, "default: cpu")->type_name("NAME")->group("Device");
-  app.add_option("--isa", options.isa, "instruction set of the cpu")
-      ->type_name("NAME")
-      ->group("Device");
+void add_safety_options(CLI::App& app, Options& options) {
+  TrainOptions& o = options.train;
+  Group safety(app, "Memory and safety");
+  safety
+      .value("gradient_checkpointing", o.gradient_checkpointing, "none|attention|N",
+             "compute again in backward: attention, or every Nth layer from its input; alone: 1")
+      ->expected(0, 1)
+      ->default_str("1");
+  safety.count("sub_batch_tokens", o.sub_batch_tokens, 0,
+               "through the model at a time (default: all)");
+  safety.value("memory_limit", options.memory_limit, "SIZE", "choose the two for at most SIZE");
+  safety.value("save_steps", o.save_steps, "N",
+               "a checkpoint after so many; 0: none (default: 500)");
+  safety.count("save_total_limit", o.save_total_limit, 1, "checkpoints to keep (default: 2)");
+  safety.flag("resume_from_checkpoint", o.resume, "go on from the newest one of output_dir");
+  safety.flag("overwrite_output_dir", o.overwrite_output_dir, "write over what is there");
+  safety.flag("skip_not_finite", o.skip_not_finite, "leave out steps whose loss is not finite");
+  safety.value("logging_steps", o.logging_steps, "N", "a line after so many (default: 10)");
+  Group device(app, "Device");
+  device.count("threads", options.threads, 0, "that compute (default: one for each core)");
+  device.value("device", options.device, "NAME", "default: cpu");
+  device.value("isa", options.isa, "NAME", "instruction set of the cpu");
 }
 
 void add_embedder_options(CLI::App& app, TrainOptions& o) {
-  const auto group = [](CLI::Option* option) { option->group("Embedders"); };
-  group(app.add_option("--temperature", o.temperature, "default: 0.02")->type_name("NUMBER"));
-  group(add_choice(app, both("sentence_pooling_method"), o.sentence_pooling_method,
-                   {"cls", "mean", "last_token"}, "default: the model's own"));
-  group(app.add_option(both("normalize_embeddings"), o.normalize_embeddings, "default: true")
-            ->type_name("BOOL"));
-  group(add_choice(app, both("kd_loss_type"), o.kd_loss_type, {"kl_div", "m3_kd_loss"},
-                   "default: kl_div"));
-  group(
-      app.add_option(both("mrl_dims"), o.mrl_dims, "Matryoshka: the loss of these first dimensions")
-          ->type_name("N"));
-  group(app.add_flag(both("no_in_batch_neg") + "{true}", o.no_in_batch_neg,
-                     "a query's own negatives alone"));
+  Group embedder(app, "Embedders");
+  embedder.number("temperature", o.temperature, "default: 0.02");
+  embedder.choice("sentence_pooling_method", o.sentence_pooling_method,
+                  {"cls", "mean", "last_token"}, "default: the model's own");
+  embedder.flag("normalize_embeddings", o.normalize_embeddings, "default: true");
+  embedder.choice("kd_loss_type", o.kd_loss_type, {"kl_div", "m3_kd_loss"}, "default: kl_div");
+  embedder.value("mrl_dims", o.mrl_dims, "N...",
+                 "Matryoshka: the losses of these first dimensions");
+  embedder.flag("same_dataset_within_batch", o.same_dataset_within_batch, "each batch of one PATH");
+  embedder.flag("no_in_batch_neg", o.no_in_batch_neg, "a query's own negatives alone");
+}
+
+/// What FlagEmbedding's scripts have and this has no use for: told, not refused.
+void add_ignored_options(CLI::App& app, Options& options) {
+  for (const char* name : {"fp16",
+                           "bf16",
+                           "dataloader_num_workers",
+                           "report_to",
+                           "logging_dir",
+                           "save_strategy",
+                           "logging_strategy",
+                           "cache_dir",
+                           "cache_path",
+                           "trust_remote_code",
+                           "use_fast_tokenizer",
+                           "pad_to_multiple_of",
+                           "ddp_find_unused_parameters",
+                           "deepspeed",
+                           "sub_batch_size",
+                           "use_mrl",
+                           "max_len",
+                           "small_threshold",
+                           "drop_threshold",
+                           "do_train",
+                           "model_type",
+                           "negatives_cross_device",
+                           "optim",
+                           "token",
+                           "save_safetensors"}) {
+    app.add_option_function<std::string>(
+           both(name), [&options, name](const std::string&) { options.ignored.push_back(name); },
+           "")
+        ->expected(0, 1)
+        ->default_str("true")
+        ->group("");  // not in the help
+  }
 }
 
 std::shared_ptr<Options> add_task(CLI::App& train, const std::string& name, TrainTask task,
@@ -270,10 +312,11 @@ std::shared_ptr<Options> add_task(CLI::App& train, const std::string& name, Trai
       ->type_name("DIR")
       ->required()
       ->group("Data");
-  add_data_options(*app, options->train, *options);
-  add_run_options(*app, options->train, *options);
+  add_data_options(*app, *options);
+  add_training_options(*app, *options);
   if (task == TrainTask::kEmbedder) add_embedder_options(*app, options->train);
-  add_safety_options(*app, options->train, *options);
+  add_safety_options(*app, *options);
+  add_ignored_options(*app, *options);
   add_output_options(*app, options->output, {"text", "jsonl"});
   add_progress_option(*app, options->output);
   app->footer(kFooter);

@@ -31,6 +31,7 @@ struct TrainOptions {
   size_t query_max_len = 32;
   size_t passage_max_len = 128;
   size_t max_example_num_per_dataset = 100'000'000;
+  bool same_dataset_within_batch = false;  ///< every batch is of one file or folder of train_data
   bool knowledge_distillation = false;  ///< with pos_scores and neg_scores
   double shuffle_ratio = 0;             ///< of the passages of over 100 characters
   std::optional<std::string> query_instruction;
@@ -44,7 +45,7 @@ struct TrainOptions {
   std::string sentence_pooling_method;  ///< "cls", "mean", "last_token"; "" = the model's own
   std::string kd_loss_type = "kl_div";  ///< or "m3_kd_loss"
   std::vector<int64_t> mrl_dims;        ///< Matryoshka
-  bool no_in_batch_neg = false;         ///< also where the name of the data ends so
+  bool no_in_batch_neg = false;         ///< also of data whose name ends so
 
   // The run.
   size_t per_device_train_batch_size = 8;  ///< queries

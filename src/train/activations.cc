@@ -13,7 +13,8 @@ int64_t aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
 }  // namespace
 
 CheckpointPolicy parse_policy(std::string_view text) {
-  if (text == "none") return {};
+  if (text == "none" || text == "false" || text == "False") return {};
+  if (text == "true" || text == "True") return {Recompute::kLayers, 1};
   if (text == "attention") return {Recompute::kAttention, 1};
   int64_t every = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), every);

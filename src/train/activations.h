@@ -22,7 +22,7 @@ struct CheckpointPolicy {
   int64_t every = 1;  ///< with kLayers
 };
 
-/// "none", "attention", "1", "2", ... Errors: invalid_argument.
+/// "none" ("False"), "attention", "1" ("True"), "2", ... Errors: invalid_argument.
 CheckpointPolicy parse_policy(std::string_view text);
 std::string to_string(const CheckpointPolicy& policy);
 

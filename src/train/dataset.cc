@@ -15,8 +15,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Streams of random numbers: so that what one draws does not depend on another.
+// Streams of random numbers, so that what one draws does not depend on another: examples have
+// theirs by number.
 constexpr uint32_t kOrderStream = 0xffffffff;
+constexpr std::string_view kNoInBatchNegatives = "no_in_batch_neg";
 
 uint64_t epoch_key(uint64_t seed, uint64_t epoch) {
   const PhiloxCounter c = philox(
@@ -35,6 +37,16 @@ std::vector<std::string> read_texts(const io::JsonValue& root, std::string_view 
          key);
   }
   return out;
+}
+
+void shuffle(std::vector<uint32_t>& numbers, PhiloxStream& random) {
+  for (size_t i = numbers.size(); i > 1; --i) {
+    std::swap(numbers[i - 1], numbers[random.below(static_cast<uint32_t>(i))]);
+  }
+}
+
+bool is_symmetric(std::string_view type) {
+  return type.find("symmetric") != std::string_view::npos;
 }
 
 std::vector<double> read_scores(const io::JsonValue& root, std::string_view key, size_t count,
@@ -125,23 +137,24 @@ Dataset::Dataset(const TrainOptions& options) : options_(options) {
   if (options.train_data.empty()) {
     fail(ErrorCode::kInvalidArgument, "train_data: expected at least one file or directory");
   }
-  no_in_batch_negatives_ = true;
   for (const fs::path& path : options.train_data) {
-    for (const fs::path& file : data_files(path)) add_file(file);
-    if (!path.stem().string().ends_with("no_in_batch_neg")) no_in_batch_negatives_ = false;
+    const bool in_batch = !path.stem().string().ends_with(kNoInBatchNegatives);
+    for (const fs::path& file : data_files(path)) add_file(file, in_batch);
   }
   std::string hashes;
   for (const File& file : files_) {
     hashes += io::hash_text(io::content_hash(file.map.bytes()));
   }
   fingerprint_ =
-      fmt::format("{} seed {} group {} of {} in batches of {}",
+      fmt::format("{} seed {} group {} of {} in batches of {}{}",
                   io::hash_text(io::content_hash(std::as_bytes(std::span(hashes)))), options.seed,
-                  options.train_group_size, lines_.size(), options.per_device_train_batch_size);
+                  options.train_group_size, lines_.size(), options.per_device_train_batch_size,
+                  options.same_dataset_within_batch ? " of one file" : "");
 }
 
-void Dataset::add_file(const fs::path& path) {
-  files_.push_back({path, io::FileMap::open(path)});
+void Dataset::add_file(const fs::path& path, bool in_batch_negatives) {
+  files_.push_back({path, io::FileMap::open(path), in_batch_negatives, "",
+                    static_cast<uint32_t>(lines_.size()), 0});
   const auto file = static_cast<uint32_t>(files_.size() - 1);
   const std::string_view text = files_.back().map.text();
   size_t kept = 0;
@@ -156,12 +169,14 @@ void Dataset::add_file(const fs::path& path) {
         fail(ErrorCode::kDataLoss, "{} line {}: has over 4 GiB", path.string(), number);
       }
       lines_.push_back({file, number, begin, static_cast<uint32_t>(line.size())});
-      read(lines_.back());
+      Example example = read(lines_.back());
+      if (kept == 0) files_.back().type = std::move(example.type);
       if (++kept == options_.max_example_num_per_dataset) break;
     }
     begin = end + 1;
   }
   if (kept == 0) fail(ErrorCode::kDataLoss, "{}: has no lines", path.string());
+  files_.back().lines = static_cast<uint32_t>(kept);
   files_.back().map.drop_pages(files_.back().map.bytes());
 }
 
@@ -184,6 +199,7 @@ Example Dataset::read(const Line& line) const {
     out.negative_scores = read_scores(root, "neg_scores", out.negatives.size(), where);
   }
   const bool reranker = options_.task == TrainTask::kReranker;
+  out.type = root.string_or("type", "");
   if (const auto prompt = root.find(reranker ? "query_prompt" : "prompt")) {
     out.query_prompt = prompt->string(reranker ? "query_prompt" : "prompt");
   }
@@ -195,7 +211,7 @@ Example Dataset::read(const Line& line) const {
 
 Example Dataset::example(size_t i) const { return read(lines_[i]); }
 
-Group Dataset::group(size_t i, uint64_t epoch) const {
+Group Dataset::group(size_t i, size_t group_size, uint64_t epoch) const {
   const Example example = this->example(i);
   PhiloxStream random(epoch_key(options_.seed, epoch), static_cast<uint32_t>(i));
   Group out;
@@ -204,30 +220,85 @@ Group Dataset::group(size_t i, uint64_t epoch) const {
           ? apply_format(options_.query_instruction_format,
                          example.query_prompt.value_or(*options_.query_instruction), example.query)
           : example.query;
+  // Where both sides are texts of one kind, passages get what queries get.
+  const bool as_query = example.type == "symmetric_sts" || example.type == "symmetric_clustering";
+  const auto& instruction = as_query ? options_.query_instruction : options_.passage_instruction;
+  const auto& prompt = as_query ? example.query_prompt : example.passage_prompt;
+  const auto& format =
+      as_query ? options_.query_instruction_format : options_.passage_instruction_format;
   const auto add = [&](const std::string& text, const std::vector<double>& scores, size_t at) {
     const std::string mixed = shuffled(text, options_.shuffle_ratio, random);
-    out.passages.push_back(
-        options_.passage_instruction
-            ? apply_format(options_.passage_instruction_format,
-                           example.passage_prompt.value_or(*options_.passage_instruction), mixed)
-            : mixed);
+    out.passages.push_back(instruction ? apply_format(format, prompt.value_or(*instruction), mixed)
+                                       : mixed);
     if (!scores.empty()) out.teacher.push_back(scores[at]);
   };
   const size_t positive = random.below(static_cast<uint32_t>(example.positives.size()));
   add(example.positives[positive], example.positive_scores, positive);
-  for (size_t n : draw(example.negatives.size(), options_.train_group_size - 1, random)) {
+  for (size_t n : draw(example.negatives.size(), group_size - 1, random)) {
     add(example.negatives[n], example.negative_scores, n);
   }
   return out;
 }
 
-std::vector<uint32_t> Dataset::order(uint64_t epoch) const {
-  std::vector<uint32_t> out(lines_.size());
-  std::iota(out.begin(), out.end(), 0u);
+std::vector<Batch> Dataset::batches(uint64_t epoch) const {
+  return options_.same_dataset_within_batch ? batches_by_file(epoch) : mixed_batches(epoch);
+}
+
+std::vector<Batch> Dataset::mixed_batches(uint64_t epoch) const {
+  std::vector<uint32_t> order(lines_.size());
+  std::iota(order.begin(), order.end(), 0u);
   PhiloxStream random(epoch_key(options_.seed, epoch), kOrderStream);
-  for (size_t i = out.size() - 1; i > 0; --i) {
-    std::swap(out[i], out[random.below(static_cast<uint32_t>(i + 1))]);
+  shuffle(order, random);
+  const bool in_batch = std::any_of(files_.begin(), files_.end(),
+                                    [](const File& file) { return file.in_batch_negatives; });
+  const size_t size = options_.per_device_train_batch_size;
+  std::vector<Batch> out;
+  for (size_t begin = 0; begin < order.size(); begin += size) {
+    const size_t end = std::min(order.size(), begin + size);
+    if (end - begin < size && options_.dataloader_drop_last) break;
+    out.push_back({{order.begin() + static_cast<std::ptrdiff_t>(begin),
+                    order.begin() + static_cast<std::ptrdiff_t>(end)},
+                   options_.train_group_size,
+                   in_batch});
   }
+  return out;
+}
+
+std::vector<Batch> Dataset::batches_by_file(uint64_t epoch) const {
+  PhiloxStream random(epoch_key(options_.seed, epoch), kOrderStream);
+  std::vector<Batch> all;
+  for (const File& file : files_) {
+    std::vector<uint32_t> order(file.lines);
+    std::iota(order.begin(), order.end(), file.first_line);
+    shuffle(order, random);
+    const size_t size = batch_size(file);
+    for (size_t begin = 0; begin + size <= order.size(); begin += size) {
+      Batch batch;
+      batch.examples.assign(order.begin() + static_cast<std::ptrdiff_t>(begin),
+                            order.begin() + static_cast<std::ptrdiff_t>(begin + size));
+      batch.group_size = group_size(file, batch.examples);
+      batch.in_batch_negatives = file.in_batch_negatives;
+      all.push_back(std::move(batch));
+    }
+  }
+  std::vector<uint32_t> order(all.size());
+  std::iota(order.begin(), order.end(), 0u);
+  shuffle(order, random);
+  std::vector<Batch> out;
+  for (uint32_t i : order) out.push_back(std::move(all[i]));
+  return out;
+}
+
+size_t Dataset::batch_size(const File& file) const {
+  const size_t size = options_.per_device_train_batch_size;
+  return is_symmetric(file.type) ? std::max<size_t>(1, size / 2) : size;
+}
+
+size_t Dataset::group_size(const File& file, std::span<const uint32_t> examples) const {
+  if (file.type == "only_1neg") return 2;
+  size_t out = options_.train_group_size;
+  if (file.type != "symmetric_class") return out;
+  for (uint32_t i : examples) out = std::min(out, example(i).negatives.size() + 1);
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Example {
   std::vector<std::string> negatives;
   std::vector<double> positive_scores;
   std::vector<double> negative_scores;
+  std::string type;                         ///< "", "normal", "only_1neg", "symmetric_sts", ...
   std::optional<std::string> query_prompt;  ///< "query_prompt" (rerankers) or "prompt"
   std::optional<std::string> passage_prompt;
 };
@@ -29,6 +31,13 @@ struct Group {
   std::string query;
   std::vector<std::string> passages;  ///< [train_group_size]
   std::vector<double> teacher;        ///< [train_group_size] or empty
+};
+
+/// Examples that are trained on together.
+struct Batch {
+  std::vector<uint32_t> examples;
+  size_t group_size = 0;
+  bool in_batch_negatives = true;
 };
 
 /// All lines of all files, in memory as the place where each begins. Immutable; any thread.
@@ -42,11 +51,11 @@ class Dataset {
   size_t size() const { return lines_.size(); }
   Example example(size_t i) const;
   /// Chosen by (seed, epoch, i) alone.
-  Group group(size_t i, uint64_t epoch) const;
-  /// The order of an epoch: a permutation by (seed, epoch).
-  std::vector<uint32_t> order(uint64_t epoch) const;
-  /// All names end in no_in_batch_neg [AbsEmbedderTrainDataset].
-  bool no_in_batch_negatives() const { return no_in_batch_negatives_; }
+  Group group(size_t i, size_t group_size, uint64_t epoch) const;
+  /// All examples in an order of (seed, epoch), in batches; with same_dataset_within_batch each of
+  /// one file, whose rest is left out, and of the size that its type has
+  /// [AbsEmbedderSameDatasetTrainDataset].
+  std::vector<Batch> batches(uint64_t epoch) const;
   /// Changes with the data and with what decides its order.
   const std::string& fingerprint() const { return fingerprint_; }
 
@@ -60,14 +69,21 @@ class Dataset {
   struct File {
     std::filesystem::path path;
     io::FileMap map;
+    bool in_batch_negatives = true;  ///< false where the name of the data says so
+    std::string type;                ///< of its first line
+    uint32_t first_line = 0, lines = 0;
   };
-  void add_file(const std::filesystem::path& path);
+  void add_file(const std::filesystem::path& path, bool in_batch_negatives);
+  std::vector<Batch> mixed_batches(uint64_t epoch) const;
+  std::vector<Batch> batches_by_file(uint64_t epoch) const;
+  size_t batch_size(const File& file) const;
+  size_t group_size(const File& file, std::span<const uint32_t> examples) const;
   Example read(const Line& line) const;
 
   TrainOptions options_;
   std::vector<File> files_;
   std::vector<Line> lines_;
-  bool no_in_batch_negatives_ = false;
+
   std::string fingerprint_;
 };
 

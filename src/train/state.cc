@@ -112,6 +112,25 @@ std::vector<std::pair<int64_t, fs::path>> checkpoints(const fs::path& output_dir
   return out;
 }
 
+/// Removes a directory such that no moment sees a part of it under its name.
+void discard(const fs::path& directory) {
+  if (!fs::exists(directory)) return;
+  const fs::path hidden = directory.parent_path() / ("." + directory.filename().string() + ".old");
+  fs::remove_all(hidden);
+  fs::rename(directory, hidden);
+  fs::remove_all(hidden);
+}
+
+/// What a killed run left unfinished.
+void sweep(const fs::path& output_dir) {
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::directory_iterator(output_dir)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("." + std::string(kPrefix))) left.push_back(entry.path());
+  }
+  for (const fs::path& path : left) fs::remove_all(path);
+}
+
 /// The name of a parameter in the file that is written: a bare encoder that got a head becomes a
 /// member of the model with the head.
 std::string written_name(const Parameter& p, bool new_head, bool roberta) {
@@ -183,18 +202,17 @@ fs::path write_checkpoint(const HostModel& source, const ModelSpec& spec,
   const fs::path out = output_dir / fmt::format("{}{}", kPrefix, state.step);
   const fs::path unfinished = output_dir / fmt::format(".{}{}.unfinished", kPrefix, state.step);
   try {
-    fs::remove_all(unfinished);
+    sweep(output_dir);
     fs::create_directories(unfinished);
     UnfinishedDirectory cleanup(unfinished);
     write_model(source, spec, parameters, stream, unfinished);
     write_optimizer(parameters, stream, unfinished / kOptimizerName);
     write_state(state, unfinished / kStateName);
-    fs::remove_all(out);
+    discard(out);
     fs::rename(unfinished, out);
     cleanup.keep();
     const auto all = checkpoints(output_dir);
-    for (size_t i = 0; i + std::max<size_t>(keep, 1) < all.size(); ++i)
-      fs::remove_all(all[i].second);
+    for (size_t i = 0; i + std::max<size_t>(keep, 1) < all.size(); ++i) discard(all[i].second);
   } catch (const fs::filesystem_error& e) {
     fail(e.code() == std::errc::no_space_on_device ? ErrorCode::kResourceExhausted
                                                    : ErrorCode::kUnavailable,

@@ -41,11 +41,11 @@ NetworkOptions network_options(const TrainOptions& options, const ModelSpec& spe
   return out;
 }
 
-ContrastiveOptions contrastive_options(const TrainOptions& options, const Dataset& data) {
+ContrastiveOptions contrastive_options(const TrainOptions& options) {
   ContrastiveOptions out;
   out.temperature = options.temperature;
   out.normalize = options.normalize_embeddings;
-  out.in_batch_negatives = !options.no_in_batch_neg && !data.no_in_batch_negatives();
+
   out.dimensions = options.mrl_dims;
   if (options.knowledge_distillation) {
     if (options.kd_loss_type == "kl_div") {
@@ -135,7 +135,7 @@ Trainer::Trainer(const TrainerParts& parts, const TrainOptions& options)
       tokenize_(*parts.tokenizer, options, parts.spec.max_length),
       epochs_(count_steps()),
       schedule_(options.lr_scheduler_type, warmup_steps(options, epochs_.total), epochs_.total),
-      contrast_(contrastive_options(options, data_)),
+      contrast_(contrastive_options(options)),
       account_(parts.device->open_account("training", MemoryAccount::no_limit)),
       stream_(parts.device->make_stream(stream_options(options))),
       parameters_(*parts.source, parts.spec, freeze_of(options), options.seed, *parts.device,
@@ -149,13 +149,12 @@ Trainer::Trainer(const TrainerParts& parts, const TrainOptions& options)
 
 Trainer::Epochs Trainer::count_steps() const {
   Epochs out;
-  const size_t batch = options_.per_device_train_batch_size;
-  out.micro_batches =
-      options_.dataloader_drop_last ? data_.size() / batch : (data_.size() + batch - 1) / batch;
+  out.micro_batches = data_.batches(0).size();
   if (out.micro_batches == 0) {
     fail(ErrorCode::kInvalidArgument,
-         "{} examples are less than a batch of {}, and dataloader_drop_last leaves it out",
-         data_.size(), batch);
+         "{} examples are less than a batch of {}, and what does not fill one is left out "
+         "(dataloader_drop_last, same_dataset_within_batch)",
+         data_.size(), options_.per_device_train_batch_size);
   }
   const size_t accumulated = options_.gradient_accumulation_steps;
   out.steps = static_cast<int64_t>((out.micro_batches + accumulated - 1) / accumulated);
@@ -166,18 +165,20 @@ Trainer::Epochs Trainer::count_steps() const {
   return out;
 }
 
-std::vector<Group> Trainer::groups_of(int64_t epoch, size_t micro_batch) const {
+const Batch& Trainer::batch_at(int64_t epoch, size_t micro_batch) const {
   if (epoch != ordered_epoch_) {
-    order_ = data_.order(static_cast<uint64_t>(epoch));
+    batches_ = data_.batches(static_cast<uint64_t>(epoch));
     ordered_epoch_ = epoch;
   }
-  const size_t batch = options_.per_device_train_batch_size;
-  std::vector<Group> out;
-  for (size_t i = micro_batch * batch; i < std::min(order_.size(), (micro_batch + 1) * batch);
-       ++i) {
-    out.push_back(data_.group(order_[i], static_cast<uint64_t>(epoch)));
+  return batches_[micro_batch];
+}
+
+Sequences Trainer::sequences_of(const Batch& batch, int64_t epoch) const {
+  std::vector<Group> groups;
+  for (uint32_t i : batch.examples) {
+    groups.push_back(data_.group(i, batch.group_size, static_cast<uint64_t>(epoch)));
   }
-  return out;
+  return tokenize_(groups);
 }
 
 // ---- memory
@@ -188,7 +189,7 @@ Trainer::Sample Trainer::sample() const {
   size_t half = 0;
   out.batches = std::min(kSampledBatches, epochs_.micro_batches);
   for (size_t i = 0; i < out.batches; ++i) {
-    const Sequences s = tokenize_(groups_of(0, i));
+    const Sequences s = sequences_of(batch_at(0, i), 0);
     const size_t n = s.encodings.size();
     out.tokens = std::max(out.tokens, s.tokens(0, n));
     out.sequences = std::max(out.sequences, n);
@@ -377,7 +378,9 @@ TrainStep Trainer::run_step(int64_t step) {
   step_seed_ = mixed(options_.seed, static_cast<uint64_t>(step));
   first_number_ = 0;
   for (size_t micro_batch = first; micro_batch < end; ++micro_batch) {
-    const Sequences s = tokenize_(groups_of(epoch, micro_batch));
+    const Batch& batch = batch_at(epoch, micro_batch);
+    const Sequences s = sequences_of(batch, epoch);
+    contrast_.in_batch_negatives = batch.in_batch_negatives && !options_.no_in_batch_neg;
     out.loss += run_micro_batch(s, 1.0 / static_cast<double>(end - first));
     out.tokens += s.tokens(0, s.encodings.size());
     first_number_ += static_cast<int32_t>(s.encodings.size());

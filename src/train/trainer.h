@@ -61,7 +61,8 @@ class Trainer {
   size_t state_bytes(const Sample& sample) const;
   std::string fingerprint() const;
 
-  std::vector<Group> groups_of(int64_t epoch, size_t micro_batch) const;
+  const Batch& batch_at(int64_t epoch, size_t micro_batch) const;
+  Sequences sequences_of(const Batch& batch, int64_t epoch) const;
   /// Loss of a micro-batch times `weight`; gradients are added.
   double run_micro_batch(const Sequences& s, double weight);
   double run_groups(const Sequences& s, double weight);
@@ -86,7 +87,7 @@ class Trainer {
   Network network_;
   size_t budget_ = 0;  ///< tokens of a sub-batch
   mutable int64_t ordered_epoch_ = -1;
-  mutable std::vector<uint32_t> order_;
+  mutable std::vector<Batch> batches_;  ///< of that epoch
   // Of the step that runs.
   uint64_t step_seed_ = 0;
   int32_t first_number_ = 0;
