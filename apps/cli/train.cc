@@ -266,6 +266,17 @@ void add_embedder_options(CLI::App& app, TrainOptions& o) {
   embedder.flag("no_in_batch_neg", o.no_in_batch_neg, "a query's own negatives alone");
 }
 
+void add_m3_options(CLI::App& app, TrainOptions& o) {
+  Group m3(app, "BGE-M3");
+  m3.flag("unified_finetuning", o.unified_finetuning,
+          "vectors, lexical weights and ColBERT together (default: true)");
+  m3.flag("use_self_distill", o.use_self_distill, "the sum of the three teaches each of them");
+  m3.value("self_distill_start_step", o.self_distill_start_step, "N",
+           "after so many steps (default: at once)");
+  m3.value("colbert_dim", o.colbert_dim, "N", "of new heads (default: the hidden size)");
+  m3.flag("fix_encoder", o.fix_encoder, "the two heads alone train");
+}
+
 /// What FlagEmbedding's scripts have and this has no use for: told, not refused.
 void add_ignored_options(CLI::App& app, Options& options) {
   for (const char* name : {"fp16",
@@ -314,7 +325,8 @@ std::shared_ptr<Options> add_task(CLI::App& train, const std::string& name, Trai
       ->group("Data");
   add_data_options(*app, *options);
   add_training_options(*app, *options);
-  if (task == TrainTask::kEmbedder) add_embedder_options(*app, options->train);
+  if (task != TrainTask::kReranker) add_embedder_options(*app, options->train);
+  if (task == TrainTask::kM3) add_m3_options(*app, options->train);
   add_safety_options(*app, *options);
   add_ignored_options(*app, *options);
   add_output_options(*app, options->output, {"text", "jsonl"});
@@ -332,8 +344,11 @@ Command add_train(CLI::App& root) {
   const auto reranker =
       add_task(*app, "reranker", TrainTask::kReranker, "A cross-encoder, by groups of passages");
   const auto embedder = add_task(*app, "embedder", TrainTask::kEmbedder, "Vectors, by contrast");
-  return {app, [app, reranker, embedder](auto) {
-            return run(app->got_subcommand("reranker") ? *reranker : *embedder);
+  const auto m3 = add_task(*app, "m3", TrainTask::kM3, "BGE-M3's three outputs, by contrast");
+  return {app, [app, reranker, embedder, m3](auto) {
+            return run(app->got_subcommand("reranker")   ? *reranker
+                       : app->got_subcommand("embedder") ? *embedder
+                                                         : *m3);
           }};
 }
 

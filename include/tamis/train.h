@@ -16,6 +16,7 @@ namespace tamis {
 enum class TrainTask {
   kReranker,  ///< a cross-encoder, by the scores of each group
   kEmbedder,  ///< vectors, by contrast
+  kM3,        ///< BGE-M3: vectors, lexical weights and ColBERT vectors together
 };
 
 /// Names and defaults are those of FlagEmbedding and of transformers.TrainingArguments, which
@@ -32,8 +33,8 @@ struct TrainOptions {
   size_t passage_max_len = 128;
   size_t max_example_num_per_dataset = 100'000'000;
   bool same_dataset_within_batch = false;  ///< every batch is of one file or folder of train_data
-  bool knowledge_distillation = false;  ///< with pos_scores and neg_scores
-  double shuffle_ratio = 0;             ///< of the passages of over 100 characters
+  bool knowledge_distillation = false;     ///< with pos_scores and neg_scores
+  double shuffle_ratio = 0;                ///< of the passages of over 100 characters
   std::optional<std::string> query_instruction;
   std::string query_instruction_format = "{}{}";
   std::optional<std::string> passage_instruction;
@@ -46,6 +47,13 @@ struct TrainOptions {
   std::string kd_loss_type = "kl_div";  ///< or "m3_kd_loss"
   std::vector<int64_t> mrl_dims;        ///< Matryoshka
   bool no_in_batch_neg = false;         ///< also of data whose name ends so
+
+  // BGE-M3.
+  bool unified_finetuning = true;        ///< all three; false: vectors alone, as an embedder
+  bool use_self_distill = false;         ///< their sum teaches each of them
+  int64_t self_distill_start_step = -1;  ///< after so many steps
+  int64_t colbert_dim = -1;              ///< of new heads; -1 = the hidden size
+  bool fix_encoder = false;              ///< the heads alone train
 
   // The run.
   size_t per_device_train_batch_size = 8;  ///< queries

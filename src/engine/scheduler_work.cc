@@ -263,10 +263,11 @@ void Scheduler::out_of_memory(Worker& w, Slice slice, const std::string& message
   if (slice.sequences == 1) {
     auto& [job, piece] = slice.parts.front();
     piece.failed_on.push_back(w.id);
-    const bool elsewhere = job->only == nullptr &&
-                           std::any_of(workers_.begin(), workers_.end(), [&](const auto& worker) {
-                             return worker->in_service() && !worker->failed(piece);
-                           });
+    const bool elsewhere =
+        job->only == nullptr &&
+        std::any_of(workers_.begin(), workers_.end(), [&, &part = piece](const auto& worker) {
+          return worker->in_service() && !worker->failed(part);
+        });
     if (elsewhere || moving_) {
       give_back(std::move(slice));
       return;

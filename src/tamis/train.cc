@@ -36,7 +36,7 @@ TrainReport train(const TrainOptions& options, const TrainEvents& events, std::s
   const ModelSpec source = read_spec(options.model_name_or_path, load);
   training::TrainerParts parts;
   parts.source = HostModel::open(source, options.log);
-  parts.spec = training::training_spec(parts.source->spec, options.task);
+  parts.spec = training::training_spec(parts.source->spec, options);
   parts.tokenizer = text::Tokenizer::load(options.model_name_or_path, options.log);
   const auto devices = device_set(load);
   const std::vector<DeviceName> names = parse_device_names(options.device);

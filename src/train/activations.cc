@@ -77,6 +77,7 @@ void Activations::plan(const ModelSpec& spec, const CheckpointPolicy& policy,
   again_ = take(t * h);
   wide_ = take(t * std::max(2 * f, 4 * h));
   head_ = take(4 * aligned(sequences_ * widest_));
+  token_head_ = take(t * shape.token_outputs);
   indices_ = take(index_count(t, sequences_));
   scratch_ = take(static_cast<int64_t>((scratch + sizeof(float) - 1) / sizeof(float)));
   floats_ = end;

@@ -41,7 +41,8 @@ struct LayerRecord {
 struct ActivationShape {
   int64_t tokens = 0;
   int64_t sequences = 0;
-  int64_t outputs = 1;  ///< numbers of a sequence
+  int64_t outputs = 1;        ///< numbers of a sequence
+  int64_t token_outputs = 0;  ///< numbers of a token: BGE-M3's heads
 };
 
 class Activations {
@@ -70,6 +71,7 @@ class Activations {
   }
   /// [sequences, .], four of the wider of hidden and outputs.
   Mat head(int which, int64_t cols) const;
+  Mat token_head(int64_t cols) const { return matrix(token_head_, cols); }
   int32_t* indices() const;
   std::span<std::byte> scratch() const;
 
@@ -85,8 +87,8 @@ class Activations {
   int64_t tokens_ = 0, sequences_ = 0, hidden_ = 0, intermediate_ = 0, widest_ = 0, layers_ = 0;
   // Offsets in floats.
   int64_t records_ = 0, record_size_ = 0, shared_ = 0, segments_ = 0, embedding_ = 0, stats_ = 0,
-          x_ = 0, gradient_ = 0, temporary_ = 0, again_ = 0, wide_ = 0, head_ = 0, indices_ = 0,
-          scratch_ = 0, floats_ = 0;
+          x_ = 0, gradient_ = 0, temporary_ = 0, again_ = 0, wide_ = 0, head_ = 0, token_head_ = 0,
+          indices_ = 0, scratch_ = 0, floats_ = 0;
   size_t scratch_bytes_ = 0;
 };
 

@@ -65,7 +65,7 @@ Sequences Tokenize::operator()(std::span<const Group> groups) const {
   Sequences out;
   out.groups = groups.size();
   out.group_size = groups.empty() ? 0 : groups.front().passages.size();
-  if (task_ == TrainTask::kEmbedder) {
+  if (task_ != TrainTask::kReranker) {
     for (const Group& g : groups) out.encodings.push_back(single(g.query, query_max_len_));
   }
   for (const Group& g : groups) {

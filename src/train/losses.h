@@ -45,4 +45,30 @@ struct ContrastiveBatch {
 double contrastive_loss(const ContrastiveBatch& batch, const ContrastiveOptions& options,
                         std::span<float> d_queries, std::span<float> d_passages);
 
+/// What BGE-M3 gives for the texts of a step, queries first, then passages.
+struct UnifiedBatch {
+  std::span<const float> vectors;        ///< [texts, dimension]: of the first token, not normalised
+  std::span<const float> token_weights;  ///< [tokens]: before relu
+  std::span<const float> token_vectors;  ///< [tokens, token_dimension]: not normalised
+  std::span<const int32_t> ids;          ///< [tokens]
+  std::span<const int32_t> cu_seqlens;   ///< [texts + 1]
+  std::span<const int32_t> special_ids;  ///< that have no lexical weight
+  std::span<const double> teacher;       ///< [passages] or empty
+  int64_t queries = 0;
+  int64_t group = 0;
+  int64_t dimension = 0;
+  int64_t token_dimension = 0;
+};
+
+struct UnifiedGradients {
+  std::vector<float> vectors, token_weights, token_vectors;
+};
+
+/// (dense + ensemble + 0.1 sparse + ColBERT) / 4, each a contrastive loss on its own scores and the
+/// ensemble's being dense + 0.3 sparse + ColBERT; with `self_distill` the ensemble also teaches the
+/// three [finetune/embedder/encoder_only/m3/modeling.py]. A difference: a query's token finds its
+/// best among the tokens of a passage, not also among padding, which scores 0 there.
+double unified_loss(const UnifiedBatch& batch, const ContrastiveOptions& options, bool self_distill,
+                    UnifiedGradients& gradients);
+
 }  // namespace tamis::training

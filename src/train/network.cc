@@ -36,7 +36,8 @@ int64_t Network::outputs() const {
 }
 
 ActivationShape Network::shape(int64_t tokens, int64_t sequences) const {
-  return {tokens, sequences, outputs()};
+  return {tokens, sequences, outputs(),
+          options_.token_heads ? std::max<int64_t>(1, spec_.colbert_dimension) : 0};
 }
 
 TrainShape Network::train_shape(int64_t tokens, int64_t longest) const {
@@ -244,48 +245,33 @@ void Network::run_segment(int64_t segment) {
 
 // ---- the head
 
-std::vector<float> Network::run_head() {
-  const int64_t h = spec_.config.hidden_size, n = outputs();
-  Mat out = activations_.head(0, h);
-  if (spec_.kind == ModelKind::kCrossEncoder) {
-    const Mat in = activations_.head(0, h), dense = activations_.head(1, h),
-              active = activations_.head(2, h);
-    out = activations_.head(3, n);
-    stream_->ops().gather_rows(activations_.hidden(), batch_.rows, in);
-    // RoBERTa's head drops before its dense layer as well; BERT's pooler does not.
-    if (spec_.positions.after_padding) {
-      ops_.dropout(in, {}, dropout(Site::kHeadIn), batch_.row_noise, in);
-    }
-    linear(parameters_.linear(Slot::kHeadDenseWeight, Slot::kHeadDenseBias), in, dense);
-    ops_.activate(Activation::kTanh, dense, active);
-    ops_.dropout(active, {}, dropout(Site::kHeadOut), batch_.row_noise, active);
-    linear(parameters_.linear(Slot::kHeadOutWeight, Slot::kHeadOutBias), active, out);
-  } else if (spec_.pooling == Pooling::kMean) {
-    stream_->ops().mean_rows(activations_.hidden(), batch_.view.cu_seqlens, out);
-  } else {
-    stream_->ops().gather_rows(activations_.hidden(), batch_.rows, out);
-  }
-  std::vector<float> host(static_cast<size_t>(out.rows * out.cols));
-  stream_->download(host.data(), out.data, host.size() * sizeof(float));
+std::vector<float> Network::download(ConstMat m) {
+  std::vector<float> host(static_cast<size_t>(m.rows * m.cols));
+  stream_->download(host.data(), m.data, host.size() * sizeof(float));
   stream_->synchronize(options_.timeout);
   return host;
 }
 
-void Network::head_backward(std::span<const float> d_outputs) {
-  const int64_t h = spec_.config.hidden_size, n = outputs();
-  const Mat d = activations_.gradient();
-  if (spec_.kind == ModelKind::kEmbedder) {
-    const Mat d_vectors = activations_.head(0, h);
-    stream_->upload(d_vectors.data, d_outputs.data(), d_outputs.size_bytes());
-    if (spec_.pooling == Pooling::kMean) {
-      ops_.mean_rows_backward(d_vectors, batch_.view.cu_seqlens, d);
-    } else {
-      ops_.put_rows(d_vectors, batch_.rows, d);
-    }
-    return;
-  }
+std::vector<float> Network::run_classifier() {
+  const int64_t h = spec_.config.hidden_size;
   const Mat in = activations_.head(0, h), dense = activations_.head(1, h),
-            active = activations_.head(2, h), d_logits = activations_.head(3, n);
+            active = activations_.head(2, h), out = activations_.head(3, outputs());
+  stream_->ops().gather_rows(activations_.hidden(), batch_.rows, in);
+  // RoBERTa's head drops before its dense layer as well; BERT's pooler does not.
+  if (spec_.positions.after_padding) {
+    ops_.dropout(in, {}, dropout(Site::kHeadIn), batch_.row_noise, in);
+  }
+  linear(parameters_.linear(Slot::kHeadDenseWeight, Slot::kHeadDenseBias), in, dense);
+  ops_.activate(Activation::kTanh, dense, active);
+  ops_.dropout(active, {}, dropout(Site::kHeadOut), batch_.row_noise, active);
+  linear(parameters_.linear(Slot::kHeadOutWeight, Slot::kHeadOutBias), active, out);
+  return download(out);
+}
+
+void Network::classifier_backward(std::span<const float> d_outputs) {
+  const int64_t h = spec_.config.hidden_size;
+  const Mat in = activations_.head(0, h), dense = activations_.head(1, h),
+            active = activations_.head(2, h), d_logits = activations_.head(3, outputs());
   stream_->upload(d_logits.data, d_outputs.data(), d_outputs.size_bytes());
   const Linear out = parameters_.linear(Slot::kHeadOutWeight, Slot::kHeadOutBias);
   linear_backward(out, active, d_logits, false, {});
@@ -299,12 +285,60 @@ void Network::head_backward(std::span<const float> d_outputs) {
   if (spec_.positions.after_padding) {
     ops_.dropout(d_in, {}, dropout(Site::kHeadIn), batch_.row_noise, d_in);
   }
-  ops_.put_rows(d_in, batch_.rows, d);
+  ops_.put_rows(d_in, batch_.rows, activations_.gradient());
+}
+
+std::vector<float> Network::pool() {
+  const Mat out = activations_.head(0, spec_.config.hidden_size);
+  if (spec_.pooling == Pooling::kMean) {
+    stream_->ops().mean_rows(activations_.hidden(), batch_.view.cu_seqlens, out);
+  } else {
+    stream_->ops().gather_rows(activations_.hidden(), batch_.rows, out);
+  }
+  return download(out);
+}
+
+void Network::pool_backward(std::span<const float> d_outputs) {
+  const Mat d_vectors = activations_.head(0, spec_.config.hidden_size);
+  stream_->upload(d_vectors.data, d_outputs.data(), d_outputs.size_bytes());
+  if (spec_.pooling == Pooling::kMean) {
+    ops_.mean_rows_backward(d_vectors, batch_.view.cu_seqlens, activations_.gradient());
+  } else {
+    ops_.put_rows(d_vectors, batch_.rows, activations_.gradient());
+  }
+}
+
+NetworkOutput Network::run_head() {
+  NetworkOutput out;
+  if (spec_.kind == ModelKind::kCrossEncoder) {
+    out.vectors = run_classifier();
+    return out;
+  }
+  out.vectors = pool();
+  if (!options_.token_heads) return out;
+  const Mat x = activations_.hidden(), weights = activations_.token_head(1),
+            vectors = activations_.token_head(spec_.colbert_dimension);
+  linear(parameters_.linear(Slot::kSparseWeight, Slot::kSparseBias), x, weights);
+  out.token_weights = download(weights);
+  linear(parameters_.linear(Slot::kColbertWeight, Slot::kColbertBias), x, vectors);
+  out.token_vectors = download(vectors);
+  return out;
+}
+
+void Network::token_heads_backward(const NetworkOutput& d) {
+  const auto back = [&](const Linear& w, std::span<const float> d_values) {
+    const Mat d_y = activations_.token_head(w.out);
+    stream_->upload(d_y.data, d_values.data(), d_values.size_bytes());
+    linear_backward(w, activations_.hidden(), d_y, true, activations_.gradient());
+    stream_->synchronize(options_.timeout);
+  };
+  back(parameters_.linear(Slot::kSparseWeight, Slot::kSparseBias), d.token_weights);
+  back(parameters_.linear(Slot::kColbertWeight, Slot::kColbertBias), d.token_vectors);
 }
 
 // ---- all of it
 
-std::vector<float> Network::forward(const TrainBatch& batch, bool keep) {
+NetworkOutput Network::forward(const TrainBatch& batch, bool keep) {
   upload(batch);
   run_embeddings();
   const int64_t layers = spec_.config.num_hidden_layers;
@@ -320,9 +354,14 @@ std::vector<float> Network::forward(const TrainBatch& batch, bool keep) {
   return run_head();
 }
 
-void Network::backward(std::span<const float> d_outputs) {
+void Network::backward(const NetworkOutput& d_outputs) {
   parameters_.touch(std::span(staged_).first(static_cast<size_t>(batch_.view.tokens)));
-  head_backward(d_outputs);
+  if (spec_.kind == ModelKind::kCrossEncoder) {
+    classifier_backward(d_outputs.vectors);
+  } else {
+    pool_backward(d_outputs.vectors);
+    if (options_.token_heads) token_heads_backward(d_outputs);
+  }
   const int64_t layers = spec_.config.num_hidden_layers;
   const bool segments = options_.policy.recompute == Recompute::kLayers;
   int64_t lowest = 0;  // layer that trains; below it nothing has a gradient

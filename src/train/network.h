@@ -32,11 +32,18 @@ struct TrainBatch {
 struct NetworkOptions {
   DropoutRates dropout;
   CheckpointPolicy policy;
+  bool token_heads = false;  ///< BGE-M3's, which the model then has
   std::chrono::milliseconds timeout = std::chrono::minutes(30);
 };
 
-/// Outputs are the logits of a cross-encoder [sequences, labels], or the pooled vectors of an
-/// embedder [sequences, hidden], not normalised. The order of calls is forward, then backward of
+/// What a model gives for a sub-batch, before any norm; or the gradients of that.
+struct NetworkOutput {
+  std::vector<float> vectors;        ///< [sequences, outputs]: logits, or pooled vectors
+  std::vector<float> token_weights;  ///< [tokens], before relu; of BGE-M3's heads alone
+  std::vector<float> token_vectors;  ///< [tokens, colbert_dimension]
+};
+
+/// The order of calls is forward, then backward of
 /// the same batch. Thread rule: one thread at a time.
 class Network {
  public:
@@ -51,9 +58,9 @@ class Network {
   /// Errors: resource_exhausted.
   void reserve(int64_t tokens, int64_t sequences, int64_t longest);
   /// `keep`: a backward follows. Errors: as reserve and Stream::synchronize.
-  std::vector<float> forward(const TrainBatch& batch, bool keep);
+  NetworkOutput forward(const TrainBatch& batch, bool keep);
   /// Adds to the gradients of all that trains.
-  void backward(std::span<const float> d_outputs);
+  void backward(const NetworkOutput& d_outputs);
 
   const ModelSpec& spec() const { return spec_; }
   TrainOps& ops() const { return ops_; }
@@ -100,8 +107,14 @@ class Network {
   ConstMat input_of(int64_t layer);
   void run_segment(int64_t segment);
 
-  std::vector<float> run_head();
-  void head_backward(std::span<const float> d_outputs);
+  NetworkOutput run_head();
+  std::vector<float> run_classifier();
+  std::vector<float> pool();
+  void classifier_backward(std::span<const float> d_logits);
+  void pool_backward(std::span<const float> d_vectors);
+  /// BGE-M3's heads: the rest of the gradient of the last layer's output.
+  void token_heads_backward(const NetworkOutput& d_outputs);
+  std::vector<float> download(ConstMat m);
 
   ModelSpec spec_;
   Parameters& parameters_;

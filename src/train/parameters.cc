@@ -53,6 +53,7 @@ bool of_no_layer(Slot slot) {
 }
 
 bool is_frozen(const SlotSpec& slot, const Freeze& freeze) {
+  if (freeze.encoder) return !of_no_layer(slot.slot);
   if (slot.slot == Slot::kWords) return freeze.words || freeze.layers > 0;
   if (slot.slot == Slot::kPositions) return freeze.positions || freeze.layers > 0;
   if (is_embedding(slot.slot)) return freeze.layers > 0;

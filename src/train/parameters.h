@@ -20,6 +20,7 @@ struct Freeze {
   bool words = false;      ///< the word table
   bool positions = false;  ///< the position table [FlagEmbedding: fix_position_embedding]
   int64_t layers = 0;      ///< all embeddings and so many layers from the bottom
+  bool encoder = false;    ///< all but the heads [FlagEmbedding: fix_encoder]
 };
 
 struct Parameter {

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
+#include <tuple>
 
 #include "base/fail.h"
 #include "io/checkpoint.h"
@@ -12,6 +13,7 @@
 #include "io/json.h"
 #include "io/json_writer.h"
 #include "io/safetensors_writer.h"
+#include "io/torch_writer.h"
 #include "model/model_directory.h"
 
 namespace tamis::training {
@@ -155,6 +157,31 @@ const TensorView& required(const io::Checkpoint& checkpoint, const std::string& 
   return *tensor;
 }
 
+bool is_token_head(Slot slot) {
+  return slot == Slot::kSparseWeight || slot == Slot::kSparseBias || slot == Slot::kColbertWeight ||
+         slot == Slot::kColbertBias;
+}
+
+/// sparse_linear.pt and colbert_linear.pt, where FlagEmbedding looks for them.
+void write_token_heads(const Parameters& parameters, Stream& stream, const fs::path& out) {
+  for (const auto& [weight, bias, name] :
+       {std::tuple{Slot::kSparseWeight, Slot::kSparseBias, "sparse_linear.pt"},
+        std::tuple{Slot::kColbertWeight, Slot::kColbertBias, "colbert_linear.pt"}}) {
+    if (!parameters.has(weight)) continue;
+    std::vector<std::vector<float>> values;
+    values.reserve(2);  // the views below stay
+    std::vector<TensorView> tensors;
+    for (const Parameter* p : {&parameters.at(weight), &parameters.at(bias)}) {
+      auto& host = values.emplace_back(static_cast<size_t>(p->size));
+      stream.download(host.data(), p->value, host.size() * sizeof(float));
+      stream.synchronize(kPatience);
+      tensors.push_back({p->slot == weight ? "weight" : "bias", DType::kF32, p->shape,
+                         std::as_bytes(std::span(host))});
+    }
+    io::write_torch_dict(out / name, tensors);
+  }
+}
+
 bool is_new_head(const HostModel& source, const ModelSpec& spec) {
   return spec.kind == ModelKind::kCrossEncoder && source.spec.kind != ModelKind::kCrossEncoder;
 }
@@ -178,8 +205,10 @@ void write_model(const HostModel& source, const ModelSpec& spec, const Parameter
       }
     }
     write_changed_config(source.spec.directory, out, changes);
+    write_token_heads(parameters, stream, out);
     std::vector<std::pair<std::string, const Parameter*>> tensors;
     for (const Parameter& p : parameters.all()) {
+      if (is_token_head(p.slot)) continue;
       tensors.emplace_back(written_name(p, new_head, spec.positions.after_padding), &p);
     }
     std::sort(tensors.begin(), tensors.end(),
@@ -247,7 +276,8 @@ RunState read_checkpoint(const fs::path& checkpoint, const std::string& fingerpr
     stream.synchronize(kPatience);
   };
   const fs::path model_file = checkpoint / "model.safetensors";
-  const auto model = io::Checkpoint::open_file(model_file);
+  auto model = io::Checkpoint::open(checkpoint);
+  for (const char* head : {"sparse_linear", "colbert_linear"}) model.add_part(head);
   const auto find_value = [&](const Parameter& p) -> const TensorView& {
     for (const char* prefix : {"", "roberta.", "bert."}) {
       if (model.find(prefix + p.name) != nullptr) {

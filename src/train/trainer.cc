@@ -31,12 +31,14 @@ DropoutRates dropout_rates(const io::ModelConfig& c) {
 }
 
 Freeze freeze_of(const TrainOptions& options) {
-  return {options.freeze_words, options.fix_position_embedding, options.freeze_layers};
+  return {options.freeze_words, options.fix_position_embedding, options.freeze_layers,
+          options.fix_encoder};
 }
 
 NetworkOptions network_options(const TrainOptions& options, const ModelSpec& spec) {
   NetworkOptions out;
   out.policy = parse_policy(options.gradient_checkpointing);
+  out.token_heads = options.task == TrainTask::kM3 && options.unified_finetuning;
   if (options.dropout) out.dropout = dropout_rates(spec.config);
   return out;
 }
@@ -109,14 +111,22 @@ void check(const TrainOptions& options, const ModelSpec& spec) {
 
 }  // namespace
 
-ModelSpec training_spec(const ModelSpec& source, TrainTask task) {
+ModelSpec training_spec(const ModelSpec& source, const TrainOptions& options) {
   ModelSpec spec = source;
+  const TrainTask task = options.task;
   const bool cross_encoder = source.kind == ModelKind::kCrossEncoder;
-  if (task == TrainTask::kEmbedder && cross_encoder) {
+  if (task != TrainTask::kReranker && cross_encoder) {
     fail(ErrorCode::kInvalidArgument, "{}: is a cross-encoder ({}), not an embedder",
          source.directory.string(), source.architecture);
   }
-  if (task == TrainTask::kEmbedder || cross_encoder) return spec;
+  if (task == TrainTask::kM3 && options.unified_finetuning) {
+    spec.sparse_head = true;
+    if (spec.colbert_dimension == 0) {
+      spec.colbert_dimension =
+          options.colbert_dim > 0 ? options.colbert_dim : spec.config.hidden_size;
+    }
+  }
+  if (task != TrainTask::kReranker || cross_encoder) return spec;
   spec.kind = ModelKind::kCrossEncoder;
   spec.pooling = Pooling::kCls;
   spec.normalize = false;
@@ -142,6 +152,8 @@ Trainer::Trainer(const TrainerParts& parts, const TrainOptions& options)
                   *stream_, account_),
       network_(parts.spec, parameters_, parts.device, stream_, account_,
                network_options(options, parts.spec)) {
+  const text::SpecialTokens& special = parts_.tokenizer->special_tokens();
+  special_ids_ = {special.cls, special.eos, special.pad, special.unk};
   if (parameters_.trained() == 0) {
     fail(ErrorCode::kInvalidArgument, "everything is frozen: there is nothing to train");
   }
@@ -310,51 +322,89 @@ double Trainer::run_groups(const Sequences& s, double weight) {
   double loss = 0;
   weight /= static_cast<double>(s.groups);
   in_parts(s, s.groups, s.group_size, [&](size_t begin, size_t end) {
-    const std::vector<float> logits = network_.forward(batch_of(s, begin, end), true);
-    std::vector<float> d_logits(logits.size());
-    GroupScores scores{logits, {}, static_cast<int64_t>(s.group_size)};
+    const NetworkOutput out = network_.forward(batch_of(s, begin, end), true);
+    NetworkOutput d;
+    d.vectors.resize(out.vectors.size());
+    GroupScores scores{out.vectors, {}, static_cast<int64_t>(s.group_size)};
     if (!s.teacher.empty()) {
       scores.teacher = std::span(s.teacher).subspan(begin, end - begin);
     }
-    loss += group_loss(scores, weight, d_logits);
-    network_.backward(d_logits);
+    loss += group_loss(scores, weight, d.vectors);
+    network_.backward(d);
   });
   return loss;
 }
 
-double Trainer::run_contrast(const Sequences& s, double weight) {
-  const size_t n = s.encodings.size(), width = static_cast<size_t>(network_.outputs());
-  const auto contrast = [&](std::span<const float> vectors, std::vector<float>& d_vectors) {
-    d_vectors.resize(vectors.size());
-    ContrastiveBatch batch;
-    batch.queries = vectors.first(s.groups * width);
-    batch.passages = vectors.subspan(s.groups * width);
-    batch.teacher = s.teacher;
-    batch.dimension = static_cast<int64_t>(width);
+double Trainer::contrast(const Sequences& s, const NetworkOutput& out, double weight,
+                         NetworkOutput& d) const {
+  const auto width = static_cast<size_t>(network_.outputs());
+  const size_t queries = s.groups * width;
+  double loss = 0;
+  if (out.token_weights.empty()) {
+    d.vectors.resize(out.vectors.size());
+    const std::span<const float> all(out.vectors);
+    loss = contrastive_loss({all.first(queries), all.subspan(queries), s.teacher,
+                             static_cast<int64_t>(width), static_cast<int64_t>(s.group_size)},
+                            contrast_, std::span(d.vectors).first(queries),
+                            std::span(d.vectors).subspan(queries));
+  } else {
+    const PackedBatch packed = s.pack(0, s.encodings.size(), parts_.spec.positions);
+    UnifiedBatch batch{out.vectors,       out.token_weights, out.token_vectors, packed.ids,
+                       packed.cu_seqlens, special_ids_,      s.teacher};
+    batch.queries = static_cast<int64_t>(s.groups);
     batch.group = static_cast<int64_t>(s.group_size);
-    const std::span<float> d(d_vectors);
-    const double loss =
-        contrastive_loss(batch, contrast_, d.first(s.groups * width), d.subspan(s.groups * width));
-    for (float& x : d_vectors) x = static_cast<float>(x * weight);
-    return loss * weight;
-  };
-  // All at once; or first all vectors, then again part by part, now that each knows its gradient.
-  std::vector<float> vectors, d_vectors;
+    batch.dimension = static_cast<int64_t>(width);
+    batch.token_dimension = parts_.spec.colbert_dimension;
+    const bool self_distill =
+        options_.use_self_distill && state_.step > options_.self_distill_start_step;
+    UnifiedGradients gradients;
+    loss = unified_loss(batch, contrast_, self_distill, gradients);
+    d = {std::move(gradients.vectors), std::move(gradients.token_weights),
+         std::move(gradients.token_vectors)};
+  }
+  for (std::vector<float>* values : {&d.vectors, &d.token_weights, &d.token_vectors}) {
+    for (float& x : *values) x = static_cast<float>(x * weight);
+  }
+  return loss * weight;
+}
+
+double Trainer::run_contrast(const Sequences& s, double weight) {
+  const size_t n = s.encodings.size();
+  // All at once; or first all outputs, then again part by part, now that each knows its gradient.
+  NetworkOutput all, d;
   double loss = 0;
   bool done = false;
   in_parts(s, n, 1, [&](size_t begin, size_t end) {
     done = end - begin == n;
-    const std::vector<float> part = network_.forward(batch_of(s, begin, end), done);
-    vectors.insert(vectors.end(), part.begin(), part.end());
+    const NetworkOutput part = network_.forward(batch_of(s, begin, end), done);
+    const auto append = [](std::vector<float>& to, const std::vector<float>& from) {
+      to.insert(to.end(), from.begin(), from.end());
+    };
+    append(all.vectors, part.vectors);
+    append(all.token_weights, part.token_weights);
+    append(all.token_vectors, part.token_vectors);
     if (!done) return;
-    loss = contrast(vectors, d_vectors);
-    network_.backward(d_vectors);
+    loss = contrast(s, all, weight, d);
+    network_.backward(d);
   });
   if (done) return loss;
-  loss = contrast(vectors, d_vectors);
+  loss = contrast(s, all, weight, d);
+  const auto cut = [](const std::vector<float>& from, size_t begin, size_t end) {
+    return std::vector<float>(from.begin() + static_cast<std::ptrdiff_t>(begin),
+                              from.begin() + static_cast<std::ptrdiff_t>(end));
+  };
   in_parts(s, n, 1, [&](size_t begin, size_t end) {
     network_.forward(batch_of(s, begin, end), true);
-    network_.backward(std::span(d_vectors).subspan(begin * width, (end - begin) * width));
+    const size_t first = s.tokens(0, begin), last = s.tokens(0, end);
+    const auto width = static_cast<size_t>(network_.outputs());
+    NetworkOutput part;
+    part.vectors = cut(d.vectors, begin * width, end * width);
+    if (!d.token_weights.empty()) {
+      const auto token_width = static_cast<size_t>(parts_.spec.colbert_dimension);
+      part.token_weights = cut(d.token_weights, first, last);
+      part.token_vectors = cut(d.token_vectors, first * token_width, last * token_width);
+    }
+    network_.backward(part);
   });
   return loss;
 }

@@ -34,7 +34,7 @@ struct TrainerParts {
 
 /// The model that training makes of a source: a bare encoder becomes a cross-encoder with one
 /// logit. Errors: invalid_argument (a reranker as an embedder).
-ModelSpec training_spec(const ModelSpec& source, TrainTask task);
+ModelSpec training_spec(const ModelSpec& source, const TrainOptions& options);
 
 class Trainer {
  public:
@@ -67,6 +67,9 @@ class Trainer {
   double run_micro_batch(const Sequences& s, double weight);
   double run_groups(const Sequences& s, double weight);
   double run_contrast(const Sequences& s, double weight);
+  /// The loss on all outputs of a micro-batch times `weight`, and its gradients.
+  double contrast(const Sequences& s, const NetworkOutput& out, double weight,
+                  NetworkOutput& d) const;
   /// Calls f(begin, end) for parts of `units` that fit the budget; a part that there is no memory
   /// for is halved. f throws resource_exhausted before it has done anything.
   void in_parts(const Sequences& s, size_t units, size_t sequences_of_unit,
@@ -81,6 +84,7 @@ class Trainer {
   Epochs epochs_;
   Schedule schedule_;
   ContrastiveOptions contrast_;
+  std::vector<int32_t> special_ids_;  ///< without lexical weight: cls, eos, pad, unk
   std::shared_ptr<MemoryAccount> account_;
   std::shared_ptr<Stream> stream_;
   Parameters parameters_;

@@ -152,7 +152,49 @@ def embedder_loss(model, tokenizer, data, options):
     return sum(contrast(q[:, :d], p[:, :d], data, options) for d in dims) / len(dims)
 
 
+def m3_loss(model, tokenizer, data, options):
+    """[finetune/embedder/encoder_only/m3/modeling.py], but that a query's token is not also matched with
+    padding, whose score is 0."""
+    temperature, heads = 0.05, model.m3_heads
+    def encode(texts, limit):
+        batch = singles(tokenizer, texts, limit)
+        hidden = model(**batch).last_hidden_state
+        weights = torch.relu(heads["sparse"](hidden))[..., 0] * batch["attention_mask"]
+        lexical = torch.zeros((len(texts), model.config.vocab_size), dtype=hidden.dtype)
+        rows = torch.zeros((len(texts), hidden.shape[1], model.config.vocab_size), dtype=hidden.dtype)
+        lexical = rows.scatter(2, batch["input_ids"][..., None], weights[..., None]).max(1).values
+        keep = torch.ones_like(lexical)
+        keep[:, [tokenizer.cls_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id]] = 0
+        vectors = F.normalize(heads["colbert"](hidden[:, 1:]), dim=-1)
+        return F.normalize(hidden[:, 0], dim=-1), lexical * keep, vectors, batch["attention_mask"][:, 1:].bool()
+    qd, qs, qc, qm = encode([e["query"] for e in data], QUERY_LEN)
+    pd, ps, pc, pm = encode([t for e in data for t in e["pos"] + e["neg"]], PASSAGE_LEN)
+    dense, sparse = qd @ pd.T / temperature, qs @ ps.T / temperature
+    tokens = torch.einsum("qin,pjn->qipj", qc, pc).masked_fill(~pm[None, None], -torch.inf).max(-1).values
+    colbert = (tokens * qm[..., None]).sum(1) / qm.sum(-1, keepdim=True) / temperature
+    target = torch.arange(len(data)) * GROUP
+    ensemble = dense + 0.3 * sparse + colbert
+    parts = [F.cross_entropy(s, target) for s in (dense, ensemble, sparse, colbert)]
+    loss = (parts[0] + parts[1] + 0.1 * parts[2] + parts[3]) / 4
+    if options.get("self_distill"):
+        t = torch.softmax(ensemble.detach(), -1)
+        taught = [-torch.mean(torch.sum(torch.log_softmax(s, -1) * t, -1)) for s in (dense, sparse, colbert)]
+        loss = (loss + (taught[0] + 0.1 * taught[1] + taught[2]) / 3) / 2
+    return loss
+
+
+def add_m3_heads(model, name):
+    heads = torch.nn.ModuleDict()
+    for key in ("sparse", "colbert"):
+        state = torch.load(MODELS / name / f"{key}_linear.pt", weights_only=True)
+        heads[key] = torch.nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
+        heads[key].load_state_dict({k: v.float() for k, v in state.items()})
+    model.m3_heads = heads.to(next(model.parameters()).dtype)
+
+
 def loss_of(model, tokenizer, data, case):
+    if case["task"] == "m3":
+        return m3_loss(model, tokenizer, data, case)
     if case["task"] == "reranker":
         return reranker_loss(model, tokenizer, data, case.get("kd"))
     return embedder_loss(model, tokenizer, data, case)
@@ -168,6 +210,8 @@ CASES = [
     {"name": "xlmr-m3-kd", "model": "xlmr-bi-cls-norm", "task": "embedder", "pooling": "cls", "kd": "m3_kd_loss"},
     {"name": "xlmr-group", "model": "xlmr-bi-cls-norm", "task": "embedder", "pooling": "cls",
      "no_in_batch_neg": True},
+    {"name": "m3", "model": "xlmr-m3", "task": "m3"},
+    {"name": "m3-self", "model": "xlmr-m3", "task": "m3", "self_distill": True},
     {"name": "xlmr-mrl", "model": "xlmr-bi-cls-norm", "task": "embedder", "pooling": "cls", "mrl": [8, 32]},
 ]
 
@@ -178,6 +222,8 @@ def run(case, data):
     kind = (transformers.AutoModelForSequenceClassification if case["task"] == "reranker"
             else transformers.AutoModel)
     model, tokenizer = load(case["model"], kind)
+    if case["task"] == "m3":
+        add_m3_heads(model, case["model"])
     no_decay = lambda n: n.endswith("bias") or "LayerNorm" in n
     trained = [(n, p) for n, p in model.named_parameters()
                if case["task"] == "reranker" or "pooler" not in n]
@@ -202,9 +248,12 @@ def gradients(case, data):
     kind = (transformers.AutoModelForSequenceClassification if case["task"] == "reranker"
             else transformers.AutoModel)
     model, tokenizer = load(case["model"], kind, double=True)
+    if case["task"] == "m3":
+        add_m3_heads(model, case["model"])
     loss = loss_of(model, tokenizer, data, case)
     loss.backward()
-    grads = {n: p.grad.float().contiguous() for n, p in model.named_parameters() if p.grad is not None}
+    grads = {n.replace("m3_heads.sparse", "sparse_linear").replace("m3_heads.colbert", "colbert_linear"):
+             p.grad.float().contiguous() for n, p in model.named_parameters() if p.grad is not None}
     return loss.item(), grads
 
 
@@ -218,7 +267,7 @@ def main():
     for case in CASES:
         loss, grads = gradients(case, data)
         losses, norms = run(case, data)
-        if case["name"] in ("xlmr-ce", "bert-ce", "bert-mean", "xlmr-cls"):
+        if case["name"] in ("xlmr-ce", "bert-ce", "bert-mean", "xlmr-cls", "m3"):
             safetensors.torch.save_file(grads, OUT / f"{case['name']}.safetensors")
         goldens["cases"].append({**case, "loss": loss, "losses": losses, "norms": norms})
         print(case["name"], loss, losses[-1])

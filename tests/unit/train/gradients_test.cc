@@ -17,14 +17,15 @@ class Bench {
         const CheckpointPolicy& policy, bool dropout, const std::string& isa = "")
       : devices_({}),
         source_(HostModel::open(read_spec(options.model_name_or_path, {}), {})),
-        spec_(training_spec(source_->spec, options.task)),
+        spec_(training_spec(source_->spec, options)),
         tokenizer_(text::Tokenizer::load(options.model_name_or_path)),
         device_(devices_.open(parse_device_name(device), isa)),
         stream_(device_->make_stream({threads, {}})),
         account_(device_->open_account("test", MemoryAccount::no_limit)),
         parameters_(*source_, spec_, {}, 1, *device_, *stream_, account_),
         network_(spec_, parameters_, device_, stream_, account_,
-                 {dropout ? DropoutRates{0.1f, 0.1f, 0.1f} : DropoutRates{}, policy}),
+                 {dropout ? DropoutRates{0.1f, 0.1f, 0.1f} : DropoutRates{}, policy,
+                  options.task == TrainTask::kM3}),
         dropout_(dropout) {
     const Dataset data(options);
     std::vector<Group> groups;
@@ -46,6 +47,10 @@ class Bench {
     out.seed = 77;
     out.dropout = dropout_;
     return out;
+  }
+  std::vector<int32_t> special_ids() const {
+    const text::SpecialTokens& special = tokenizer_->special_tokens();
+    return {special.cls, special.eos, special.pad, special.unk};
   }
   size_t size() const { return sequences_.encodings.size(); }
   const Sequences& sequences() const { return sequences_; }
@@ -93,7 +98,10 @@ std::vector<float> gradients_of(const TrainOptions& options, const CheckpointPol
   for (size_t begin = 0; begin < n; begin += step) {
     const size_t end = std::min(n, begin + step);
     bench.network().forward(bench.batch(begin, end), true);
-    bench.network().backward(std::span(d).subspan(begin * width, (end - begin) * width));
+    NetworkOutput part;
+    part.vectors.assign(d.begin() + static_cast<std::ptrdiff_t>(begin * width),
+                        d.begin() + static_cast<std::ptrdiff_t>(end * width));
+    bench.network().backward(part);
   }
   return bench.gradients();
 }
@@ -159,16 +167,17 @@ double relative_error(const float* got, const TensorView& want) {
 
 class TorchGradients : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
 
-/// The loss that these options ask for, and its gradient.
-double loss_of(const TrainOptions& options, const Sequences& s, const std::vector<float>& outputs,
-               std::vector<float>& d) {
-  d.resize(outputs.size());
+/// The loss that these options ask for, and its gradients.
+double loss_of(const TrainOptions& options, const Bench& bench, const NetworkOutput& out,
+               NetworkOutput& d) {
+  const Sequences& s = bench.sequences();
   const auto group = static_cast<int64_t>(s.group_size);
+  d.vectors.resize(out.vectors.size());
   if (options.task == TrainTask::kReranker) {
-    return group_loss({outputs, s.teacher, group}, 1.0 / static_cast<double>(s.groups), d);
+    return group_loss({out.vectors, s.teacher, group}, 1.0 / static_cast<double>(s.groups),
+                      d.vectors);
   }
-  const size_t width = outputs.size() / s.encodings.size();
-  const std::span<const float> all(outputs);
+  const size_t width = out.vectors.size() / s.encodings.size();
   ContrastiveOptions how;
   how.temperature = options.temperature;
   how.in_batch_negatives = !options.no_in_batch_neg;
@@ -176,10 +185,31 @@ double loss_of(const TrainOptions& options, const Sequences& s, const std::vecto
   if (options.knowledge_distillation) {
     how.distillation = options.kd_loss_type == "kl_div" ? Distillation::kKlDiv : Distillation::kM3;
   }
+  if (options.task == TrainTask::kM3) {
+    const TrainBatch all = bench.batch(0, bench.size());
+    const std::vector<int32_t> special = bench.special_ids();
+    UnifiedBatch batch{out.vectors,
+                       out.token_weights,
+                       out.token_vectors,
+                       all.packed.ids,
+                       all.packed.cu_seqlens,
+                       special,
+                       {}};
+    batch.queries = static_cast<int64_t>(s.groups);
+    batch.group = group;
+    batch.dimension = static_cast<int64_t>(width);
+    batch.token_dimension =
+        static_cast<int64_t>(out.token_vectors.size() / out.token_weights.size());
+    UnifiedGradients gradients;
+    const double loss = unified_loss(batch, how, options.use_self_distill, gradients);
+    d = {gradients.vectors, gradients.token_weights, gradients.token_vectors};
+    return loss;
+  }
+  const std::span<const float> all(out.vectors);
   const size_t queries = s.groups * width;
   return contrastive_loss(
       {all.first(queries), all.subspan(queries), s.teacher, static_cast<int64_t>(width), group},
-      how, std::span(d).first(queries), std::span(d).subspan(queries));
+      how, std::span(d.vectors).first(queries), std::span(d.vectors).subspan(queries));
 }
 
 TEST(Losses, OfTheFirstStepAreTorchs) {
@@ -187,10 +217,10 @@ TEST(Losses, OfTheFirstStepAreTorchs) {
   for (const std::string& name : goldens.names()) {
     const TrainOptions options = options_of(goldens, name);
     Bench bench(options, "cpu", 1, {}, false);
-    std::vector<float> d;
-    const auto outputs = bench.network().forward(bench.batch(0, bench.size()), false);
-    EXPECT_NEAR(loss_of(options, bench.sequences(), outputs, d),
-                goldens.find(name).at("loss").number("loss"), 3e-6)
+    NetworkOutput d;
+    const NetworkOutput outputs = bench.network().forward(bench.batch(0, bench.size()), false);
+    EXPECT_NEAR(loss_of(options, bench, outputs, d), goldens.find(name).at("loss").number("loss"),
+                3e-6)
         << name;
   }
 }
@@ -199,9 +229,9 @@ TEST_P(TorchGradients, AgreeForEveryParameter) {
   const auto& [name, device] = GetParam();
   const TrainOptions options = options_of(Goldens(), name);
   Bench bench(options, device, device == "ref" ? 1 : 2, {}, false);
-  const auto outputs = bench.network().forward(bench.batch(0, bench.size()), true);
-  std::vector<float> d;
-  loss_of(options, bench.sequences(), outputs, d);
+  const NetworkOutput outputs = bench.network().forward(bench.batch(0, bench.size()), true);
+  NetworkOutput d;
+  loss_of(options, bench, outputs, d);
   bench.network().backward(d);
   const auto torch =
       io::Checkpoint::open_file(source("tests/fixtures/train") / (name + ".safetensors"));
@@ -224,7 +254,7 @@ TEST_P(TorchGradients, AgreeForEveryParameter) {
 
 INSTANTIATE_TEST_SUITE_P(Torch, TorchGradients,
                          testing::Combine(testing::Values("xlmr-ce", "bert-ce", "bert-mean",
-                                                          "xlmr-cls"),
+                                                          "xlmr-cls", "m3"),
                                           testing::Values("cpu", "ref")),
                          [](const auto& tested) {
                            std::string name =

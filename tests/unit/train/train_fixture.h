@@ -81,7 +81,11 @@ class Goldens {
 inline TrainOptions options_of(const Goldens& goldens, const std::string& name) {
   const io::JsonValue c = goldens.find(name), root = goldens.root();
   TrainOptions o;
-  o.task = c.at("task").string("task") == "reranker" ? TrainTask::kReranker : TrainTask::kEmbedder;
+  const auto task = c.at("task").string("task");
+  o.task = task == "reranker" ? TrainTask::kReranker
+           : task == "m3"     ? TrainTask::kM3
+                              : TrainTask::kEmbedder;
+  o.use_self_distill = c.boolean_or("self_distill", false);
   o.model_name_or_path = model(std::string(c.at("model").string("model")));
   o.train_data = {source("tests/fixtures/train/data.jsonl")};
   o.train_group_size = static_cast<size_t>(root.at("group").integer("group"));

@@ -1,6 +1,7 @@
 // Whole runs: what they write, what stops and resumes them, what they refuse.
 
 #include <cmath>
+#include <cstring>
 
 #include "tamis/embedder.h"
 #include "tamis/reranker.h"
@@ -71,6 +72,45 @@ TEST(Train, AnEmbedderStaysOne) {
     train(o);
     const Embedder embedder = Embedder::load(out);
     EXPECT_EQ(embedder.info().pooling, Embedder::load(model(name)).info().pooling);
+  }
+}
+
+TEST(Train, M3HasItsThreeOutputsAndItsHeadsWhereFlagEmbeddingLooksForThem) {
+  Folder folder;
+  // From BGE-M3's own form, and from an encoder without heads.
+  for (const char* name : {"xlmr-m3", "xlmr-bi-cls-norm"}) {
+    const fs::path out = folder / name;
+    TrainOptions o = small_run(out, name);
+    o.task = TrainTask::kM3;
+    o.use_self_distill = true;
+    o.self_distill_start_step = 3;
+    o.save_steps = 4;
+    train(o);
+    EXPECT_TRUE(fs::exists(out / "sparse_linear.pt"));
+    EXPECT_TRUE(fs::exists(out / "colbert_linear.pt"));
+    EXPECT_EQ(io::Checkpoint::open(out).find("sparse_linear.weight"), nullptr);
+    const Embedder embedder = Embedder::load(out);
+    EXPECT_TRUE(embedder.info().sparse);
+    EXPECT_EQ(embedder.info().colbert_dimension, 32);
+    // The checkpoint has them as well.
+    const std::string whole = weights(out), heads = text_of(out / "colbert_linear.pt");
+    fs::remove(out / "model.safetensors");
+    o.resume = true;
+    EXPECT_EQ(train(o).first_step, 4);
+    EXPECT_EQ(weights(out), whole);
+    EXPECT_EQ(text_of(out / "colbert_linear.pt"), heads);
+  }
+  TrainOptions o = small_run(folder / "fixed", "xlmr-m3");
+  o.task = TrainTask::kM3;
+  o.fix_encoder = true;
+  train(o);
+  const auto before = io::Checkpoint::open(model("xlmr-m3")),
+             after = io::Checkpoint::open(folder / "fixed");
+  for (const TensorView& tensor : after.tensors()) {
+    std::vector<float> was(static_cast<size_t>(element_count(tensor.shape)));
+    const TensorView* old = before.find(tensor.name);
+    convert_to_f32(old->dtype, old->bytes.data(), was.data(), was.size());
+    EXPECT_EQ(std::memcmp(was.data(), tensor.bytes.data(), tensor.bytes.size()), 0) << tensor.name;
   }
 }
 
