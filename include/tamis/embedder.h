@@ -21,10 +21,11 @@ struct EmbedOptions {
   /// Tokens of a text, special ones included; 0 = sentence_bert_config.json's max_seq_length, else
   /// 512. More than the model allows is clamped.
   size_t max_length = 0;
-  size_t batch_tokens = 0;  ///< as RerankOptions::batch_tokens
-  bool dense = true;        ///< one vector of each text
-  bool sparse = false;      ///< BGE-M3's lexical weights
-  bool colbert = false;     ///< BGE-M3's vector of each token but the first
+  size_t batch_tokens = 0;     ///< as RerankOptions::batch_tokens
+  bool dense = true;           ///< one vector of each text
+  bool sparse = false;         ///< BGE-M3's lexical weights
+  bool colbert = false;        ///< BGE-M3's vector of each token but the first
+  bool hidden_states = false;  ///< the last layer's output for every token; by itself alone
   size_t dimension = 0;  ///< numbers that vectors are cut to, before they are normalised; 0 = all
   std::optional<bool> normalize = {};  ///< to length 1; unset = as the model directory says
   Progress progress = {};
@@ -41,7 +42,8 @@ struct Embeddings {
   std::vector<size_t> tokens;        ///< of each text
   std::vector<SparseVector> sparse;  ///< [count]
   size_t colbert_dimension = 0;
-  std::vector<float> colbert_values;    ///< the vectors of all texts, [rows, colbert_dimension]
+  std::vector<float> colbert_values;    ///< the vectors of all texts, [rows, colbert_dimension];
+                                        ///< or their hidden states
   std::vector<size_t> colbert_offsets;  ///< [count + 1], in rows
   std::span<const float> row(size_t i) const {
     return std::span(values).subspan(i * dimension, dimension);

@@ -132,17 +132,16 @@ void normalize(const Outputs& outputs, Mat vectors, Ops& ops) {
   ops.l2_normalize(vectors.col_range(0, most > 0 ? std::min(most, vectors.cols) : vectors.cols));
 }
 
-/// Whether what the last layer leaves in place of x are the vectors: cls and last, and nothing else
-/// is wanted.
-bool ends_as_vectors(const ModelWeights& weights, const DeviceBatch& batch,
-                     const Outputs& outputs) {
-  return outputs.vector && !weights.head_out && !batch.all_rows;
+/// Whether what the last layer leaves in place of x is the result: hidden states; or cls and last,
+/// and nothing else is wanted.
+bool ends_as_x(const ModelWeights& weights, const DeviceBatch& batch, const Outputs& outputs) {
+  return outputs.hidden_states || (outputs.vector && !weights.head_out && !batch.all_rows);
 }
 
 /// Where run_head leaves all numbers, one after the other.
 const float* results(const ModelWeights& weights, const DeviceBatch& batch, const Outputs& outputs,
                      const Workspace& ws) {
-  return ends_as_vectors(weights, batch, outputs) ? ws.hidden(1).data : ws.results();
+  return ends_as_x(weights, batch, outputs) ? ws.hidden(1).data : ws.results();
 }
 
 /// x of the last layer to what is wanted of it, in one block.
@@ -151,7 +150,7 @@ void run_head(const ModelWeights& weights, const DeviceBatch& batch, const Outpu
   const OutputLayout layout = weights.host->layout(outputs);
   Ops& ops = ws.ops();
   const int64_t sequences = batch.view.sequences, tokens = batch.view.tokens;
-  if (ends_as_vectors(weights, batch, outputs)) return normalize(outputs, x, ops);
+  if (ends_as_x(weights, batch, outputs)) return normalize(outputs, x, ops);
   float* at = ws.results();
   const auto next = [&](int64_t rows, size_t cols) {
     const Mat block(at, rows, static_cast<int64_t>(cols));
@@ -185,6 +184,7 @@ std::vector<int64_t> repeat_key(const DeviceBatch& batch, const Outputs& outputs
                               outputs.vector,
                               outputs.token_weights,
                               outputs.token_vectors,
+                              outputs.hidden_states,
                               outputs.normalize,
                               static_cast<int64_t>(outputs.dimension)};
   key.insert(key.end(), batch.host_keys, batch.host_keys + batch.view.sequences + 1);
@@ -256,7 +256,7 @@ void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& w
       if (probe) report(probe, fmt::format("layer {}", i), x, ws);
     }
   };
-  if (spec.pooling == Pooling::kSplade) {
+  if (spec.pooling == Pooling::kSplade && !outputs.hidden_states) {
     run_layers();
     run_splade(weights, batch, x, ws, out, probe);
     return;

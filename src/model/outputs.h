@@ -12,10 +12,11 @@ struct Outputs {
   bool vector = true;          ///< logits of a cross-encoder, or an embedder's pooled vector
   bool token_weights = false;  ///< BGE-M3's lexical weights: relu(w x + b), one a token
   bool token_vectors = false;  ///< BGE-M3's ColBERT vectors: W x + b, one a token
+  bool hidden_states = false;  ///< the last layer's output, one a token; by itself alone
   bool normalize = false;      ///< vectors, also of tokens, are scaled to length 1 ...
   size_t dimension = 0;        ///< ... over so many of their first numbers; 0 = all
 
-  bool of_tokens() const { return token_weights || token_vectors; }
+  bool of_tokens() const { return token_weights || token_vectors || hidden_states; }
   bool operator==(const Outputs&) const = default;
 };
 

@@ -44,6 +44,12 @@ OutputLayout HostModel::layout(const Outputs& outputs) const {
          "{}: {} are BGE-M3's, and this model has no {}: neither {}.pt nor {}.safetensors is there",
          spec.directory.string(), what, head, head, head);
   };
+  if (outputs.hidden_states) {
+    if (outputs.vector || outputs.token_weights || outputs.token_vectors) {
+      fail(ErrorCode::kInvalidArgument, "hidden states come by themselves, without other outputs");
+    }
+    return {0, 0, static_cast<size_t>(spec.config.hidden_size)};
+  }
   if (outputs.token_weights) require(spec.sparse_head, "sparse weights", "sparse_linear");
   if (outputs.token_vectors) {
     require(spec.colbert_dimension > 0, "ColBERT vectors", "colbert_linear");
@@ -190,7 +196,8 @@ class Placer {
  private:
   /// The next piece of the buffer, filled on the host and sent where there is a stream.
   const std::byte* put(size_t bytes, const std::function<void(std::byte*)>& fill) {
-    std::byte* to = base_ + at_;
+    // Without a buffer this only counts.
+    std::byte* to = base_ == nullptr ? nullptr : base_ + at_;
     at_ += (bytes + 63) / 64 * 64;
     if (stream_ == nullptr) return to;
     if (device_.info().host_memory) {

@@ -54,6 +54,18 @@ SparseVector splade_weights(std::span<const float> logits) {
 }
 
 Outputs outputs_for(const EmbedOptions& options, const ModelSpec& spec) {
+  if (options.hidden_states) {
+    if (options.dense || options.sparse || options.colbert) {
+      fail(ErrorCode::kInvalidArgument,
+           "hidden states come by themselves: dense, sparse, colbert off");
+    }
+    Outputs out;
+    out.vector = false;
+    out.hidden_states = true;
+    out.normalize = options.normalize.value_or(false);
+    out.dimension = options.dimension;
+    return out;
+  }
   if (!options.dense && !options.sparse && !options.colbert) {
     fail(ErrorCode::kInvalidArgument, "nothing to compute: dense, sparse and colbert are all off");
   }
@@ -100,17 +112,17 @@ void fill_dense(RunResult& result, size_t dimension, Embeddings& out) {
   }
 }
 
-/// Without the vector of the first token, which has no word.
-void fill_colbert(const RunResult& result, size_t dimension, Embeddings& out) {
+/// ColBERT vectors go without that of the first token, which has no word: `skipped` is 1.
+void fill_tokens(const RunResult& result, size_t dimension, size_t skipped, Embeddings& out) {
   const size_t width = result.layout.token_vector;
   out.colbert_dimension = dimension > 0 ? std::min(dimension, width) : width;
   out.colbert_offsets.push_back(0);
   for (size_t i = 0; i < out.count; ++i) {
-    out.colbert_offsets.push_back(out.colbert_offsets.back() + out.tokens[i] - 1);
+    out.colbert_offsets.push_back(out.colbert_offsets.back() + out.tokens[i] - skipped);
   }
   out.colbert_values.reserve(out.colbert_offsets.back() * out.colbert_dimension);
   for (size_t i = 0; i < out.count; ++i) {
-    append_rows(result.of(i).token_vectors.subspan(width), width, out.colbert_dimension,
+    append_rows(result.of(i).token_vectors.subspan(skipped * width), width, out.colbert_dimension,
                 out.colbert_values);
   }
 }
@@ -235,7 +247,9 @@ Embeddings Embedder::Impl::embed(const Inputs& inputs, const EmbedOptions& optio
                                            session->tokenizer->special_tokens()));
     }
   }
-  if (options.colbert) fill_colbert(result, options.dimension, out);
+  if (options.colbert || options.hidden_states) {
+    fill_tokens(result, options.dimension, options.colbert ? 1 : 0, out);
+  }
   if (options.dense) fill_dense(result, options.dimension, out);
   return out;
 }

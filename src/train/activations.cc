@@ -128,7 +128,9 @@ Mat Activations::head(int which, int64_t cols) const {
   return {at(head_ + which * aligned(sequences_ * widest_)), sequences_, cols};
 }
 
-int32_t* Activations::indices() const { return reinterpret_cast<int32_t*>(at(indices_)); }
+int32_t* Activations::indices() const {
+  return reinterpret_cast<int32_t*>(buffer_.data() + static_cast<size_t>(indices_) * sizeof(float));
+}
 
 std::span<std::byte> Activations::scratch() const {
   return {reinterpret_cast<std::byte*>(at(scratch_)), scratch_bytes_};

@@ -131,11 +131,11 @@ std::string write_openai_embed(const EmbedAsk& ask, const Embeddings& out, const
   return body;
 }
 
-EmbedAsk read_tei_embed(Body body) {
+EmbedAsk read_tei_embed(Body body, bool normalize) {
   EmbedAsk ask = begin(std::move(body));
   read_inputs("inputs", ask);
   ask.lengths = read_tei_lengths(*ask.body);
-  ask.normalize = ask.body->flag_or("normalize", true);
+  ask.normalize = ask.body->flag_or("normalize", normalize);
   ask.dimension = ask.body->count("dimensions", 1);
   return ask;
 }

@@ -20,7 +20,7 @@ struct EmbedAsk {
   std::string_view model = {};
   std::vector<std::string_view> texts = {};
   std::vector<std::vector<int32_t>> ids = {};  ///< complete sequences, special tokens included
-  bool dense = true, sparse = false, colbert = false;
+  bool dense = true, sparse = false, colbert = false, hidden_states = false;
   size_t dimension = 0;
   std::optional<bool> normalize = {};
   Lengths lengths = {};
@@ -35,7 +35,7 @@ EmbedAsk read_openai_embed(Body body);
 std::string write_openai_embed(const EmbedAsk& ask, const Embeddings& out, const Answer& answer);
 
 /// {"inputs": as above, "normalize", "truncate", "truncation_direction", "dimensions"}
-EmbedAsk read_tei_embed(Body body);
+EmbedAsk read_tei_embed(Body body, bool normalize = true);
 /// [[number, ...], ...]
 std::string write_tei_embed(const Embeddings& out);
 /// [[{"index", "value"}, ...], ...]

@@ -20,12 +20,11 @@ Response embed_sparse(Call& call) {
   return json_response(write_tei_sparse(run_embed(call, ask)));
 }
 
-/// TEI gives the last hidden states; what comes near is BGE-M3's vector of each token, so no other
-/// model can do this.
+/// The last hidden states, of special tokens too, as they are unless `normalize` is asked for.
 Response embed_all(Call& call) {
-  EmbedAsk ask = read_tei_embed(Body(call.request));
+  EmbedAsk ask = read_tei_embed(Body(call.request), false);
   ask.dense = false;
-  ask.colbert = true;
+  ask.hidden_states = true;
   return json_response(write_tei_tokens(run_embed(call, ask)));
 }
 

@@ -127,6 +127,7 @@ Embeddings run_embed(Call& call, const ServedModel& model, const EmbedAsk& ask) 
   options.dense = ask.dense;
   options.sparse = ask.sparse;
   options.colbert = ask.colbert;
+  options.hidden_states = ask.hidden_states;
   options.dimension = ask.dimension;
   options.normalize = ask.normalize;
   options.call = control_of(call, ask.urgency);

@@ -88,26 +88,35 @@ TEST(TeiSparse, OfSeveralModelsTheOneThatCan) {
   expect_status(served.post("/embed_sparse", {{"inputs", "a"}}), 200);
   expect_status(served.post("/embed", {{"inputs", "a"}}), 200);
   expect_status(served.post("/predict", {{"inputs", {"a", "b"}}}), 200);
-  EXPECT_EQ(type_of(served.post("/embed_all", {{"inputs", "a"}})), "424 Backend");
+  expect_status(served.post("/embed_all", {{"inputs", "a"}}), 200);
 }
 
-TEST(TeiTokens, VectorsOfBgeM3) {
-  Served served({"xlmr-m3"});
-  EmbedOptions options;
-  options.dense = false;
-  options.colbert = true;
-  options.normalize = true;
-  const Embeddings expected = reference_vectors("xlmr-m3", kTexts, options);
-  const Json answer = served.good("/embed_all", {{"inputs", kTexts}});
-  ASSERT_EQ(answer.size(), 2u);
-  for (size_t i = 0; i < 2; ++i) {
-    const TokenVectorsView vectors = expected.colbert(i);
-    ASSERT_EQ(answer[i].size(), vectors.count());
-    for (size_t row = 0; row < vectors.count(); ++row) {
-      expect_row(answer[i][row],
-                 vectors.values.subspan(row * vectors.dimension, vectors.dimension));
+TEST(TeiTokens, HiddenStatesOfEveryEmbedder) {
+  for (const char* name : {"xlmr-m3", "xlmr-bi-mean", "bert-bi-cls"}) {
+    Served served({name});
+    EmbedOptions options;
+    options.dense = false;
+    options.hidden_states = true;
+    const Embeddings expected = reference_vectors(name, kTexts, options);
+    const Json answer = served.good("/embed_all", {{"inputs", kTexts}});
+    ASSERT_EQ(answer.size(), 2u);
+    for (size_t i = 0; i < 2; ++i) {
+      const TokenVectorsView vectors = expected.colbert(i);
+      ASSERT_EQ(vectors.count(), expected.tokens[i]) << "special tokens too";
+      ASSERT_EQ(answer[i].size(), vectors.count());
+      for (size_t row = 0; row < vectors.count(); ++row) {
+        expect_row(answer[i][row],
+                   vectors.values.subspan(row * vectors.dimension, vectors.dimension));
+      }
     }
   }
+}
+
+TEST(TeiTokens, FirstOfThemIsWhatClsPools) {
+  Served served({"bert-bi-cls"});
+  const Json states = served.good("/embed_all", {{"inputs", kTexts[0]}});
+  const Json pooled = served.good("/embed", {{"inputs", kTexts[0]}, {"normalize", false}});
+  EXPECT_EQ(states[0][0], pooled[0]);
 }
 
 TEST(TeiPredict, OneLabelIsASigmoid) {

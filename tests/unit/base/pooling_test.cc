@@ -9,8 +9,8 @@ namespace tamis {
 namespace {
 
 TEST(Pooling, EveryNameIsReadBack) {
-  for (const Pooling pooling : {Pooling::kFromModel, Pooling::kCls, Pooling::kMean, Pooling::kLast,
-                                Pooling::kSplade}) {
+  for (const Pooling pooling :
+       {Pooling::kFromModel, Pooling::kCls, Pooling::kMean, Pooling::kLast, Pooling::kSplade}) {
     EXPECT_EQ(parse_pooling(pooling_name(pooling)), pooling) << pooling_name(pooling);
   }
   EXPECT_EQ(parse_pooling("last_token"), Pooling::kLast);  // FlagEmbedding's word
@@ -23,8 +23,8 @@ TEST(Pooling, AnotherNameIsRefused) {
       FAIL() << name;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-      EXPECT_EQ(error.what(), "pooling \"" + std::string(name) +
-                                  "\": expected cls, mean, last or splade");
+      EXPECT_EQ(error.what(),
+                "pooling \"" + std::string(name) + "\": expected cls, mean, last or splade");
     }
   }
 }
