@@ -24,6 +24,7 @@ Command add_inspect(CLI::App& root);
 Command add_bench(CLI::App& root);
 Command add_quantize(CLI::App& root);
 Command add_train(CLI::App& root);
+Command add_eval(CLI::App& root);
 Command add_devices(CLI::App& root);
 Command add_doctor(CLI::App& root);
 Command add_selftest(CLI::App& root);
