@@ -206,10 +206,10 @@ async def load(args, servers: list[Server]) -> dict:
     rates = {server.name: [] for server in servers}
     latency = {}
     for server in servers:
-        await closed_loop(server, bodies, 16, min(5.0, args.seconds))  # warm
+        await closed_loop(server, bodies, args.clients, min(5.0, args.seconds))  # warm
     for _ in range(args.rounds):
         for server in servers:
-            n, took, seconds = await closed_loop(server, bodies, 16, args.seconds)
+            n, took, seconds = await closed_loop(server, bodies, args.clients, args.seconds)
             rates[server.name].append(50 * n / took)
             latency[server.name] = summary(seconds)
             print(f"{server.name}: {50 * n / took:.1f} passages/s, {latency[server.name]}", flush=True)
@@ -446,7 +446,7 @@ async def run(args):
                             text=True).stdout.strip()
     line = {"bench": f"serving-{args.figure}", "date": time.strftime("%Y-%m-%d"), "commit": commit,
             "machine": machine(), "cores": len(os.sched_getaffinity(0)), "model": Path(args.model).name,
-            "dtype": args.dtype, **figures}
+            "dtype": args.dtype, "clients": args.clients, **figures}
     print(json.dumps(line, indent=1))
     if args.json:
         with open(args.json, "a") as out:
@@ -463,6 +463,7 @@ def main():
     parser.add_argument("--serve", default="", help="more arguments for tamis serve")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--peer-path", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--clients", type=int, default=16, help="of load (default: 16)")
     parser.add_argument("--seconds", type=float, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plot", metavar="F.svg")

@@ -113,10 +113,11 @@ std::vector<Command> build(CLI::App& root) {
   root.set_version_flag("-V,--version", "tamis " + version(), "show the version");
   root.require_subcommand(1);
   std::vector<Command> commands = {
-      add_rerank(root),   add_embed(root),    add_tokenize(root), add_inspect(root),
-      add_quantize(root), add_bench(root),    add_devices(root),  add_doctor(root),
-      add_verify(root),   add_selftest(root), add_index(root),    add_search(root),
-      add_serve(root),    add_train(root),    add_eval(root),     add_completion(root)};
+      add_rerank(root),   add_embed(root),    add_tokenize(root),  add_inspect(root),
+      add_quantize(root), add_bench(root),    add_devices(root),   add_doctor(root),
+      add_verify(root),   add_selftest(root), add_index(root),     add_search(root),
+      add_serve(root),    add_train(root),    add_eval(root),      add_distill(root),
+      add_mine(root),     add_split(root),    add_completion(root)};
   for (const Command& command : commands) {
     command.app->set_help_flag("-h,--help", "show help");
     command.app->group("Commands");

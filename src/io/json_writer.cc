@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "base/fail.h"
+#include "io/json.h"
 #include "io/utf8.h"
 
 namespace tamis::io {
@@ -175,6 +176,40 @@ JsonWriter& JsonWriter::numbers(std::span<const float> values) {
 
 JsonWriter& JsonWriter::integers(std::span<const int32_t> values) {
   return value([&] { append_array(out_, values); });
+}
+
+void write_value(const JsonValue& value, JsonWriter& json) {
+  using Kind = JsonValue::Kind;
+  switch (value.kind()) {
+    case Kind::kNull:
+      json.null();
+      break;
+    case Kind::kBool:
+      json.boolean(value.boolean(""));
+      break;
+    case Kind::kInteger:
+      json.integer(value.integer(""));
+      break;
+    case Kind::kDouble:
+      json.number(value.number(""));
+      break;
+    case Kind::kString:
+      json.string(value.string(""));
+      break;
+    case Kind::kArray:
+      json.begin_array();
+      for (const JsonValue& element : value.elements("")) write_value(element, json);
+      json.end_array();
+      break;
+    case Kind::kObject:
+      json.begin_object();
+      for (const auto& [key, member] : value.members("")) {
+        json.key(key);
+        write_value(member, json);
+      }
+      json.end_object();
+      break;
+  }
 }
 
 }  // namespace tamis::io

@@ -57,6 +57,10 @@ class JsonWriter {
   bool after_key_ = false;
 };
 
+class JsonValue;
+/// A parsed value as it was.
+void write_value(const JsonValue& value, JsonWriter& json);
+
 /// Appends `text` as a JSON string, quotes included.
 void append_json_string(std::string& out, std::string_view text);
 

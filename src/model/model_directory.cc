@@ -14,40 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void copy_json(const io::JsonValue& value, io::JsonWriter& json) {
-  using Kind = io::JsonValue::Kind;
-  switch (value.kind()) {
-    case Kind::kNull:
-      json.null();
-      break;
-    case Kind::kBool:
-      json.boolean(value.boolean(""));
-      break;
-    case Kind::kInteger:
-      json.integer(value.integer(""));
-      break;
-    case Kind::kDouble:
-      json.number(value.number(""));
-      break;
-    case Kind::kString:
-      json.string(value.string(""));
-      break;
-    case Kind::kArray:
-      json.begin_array();
-      for (const io::JsonValue& element : value.elements("")) copy_json(element, json);
-      json.end_array();
-      break;
-    case Kind::kObject:
-      json.begin_object();
-      for (const auto& [key, member] : value.members("")) {
-        json.key(key);
-        copy_json(member, json);
-      }
-      json.end_object();
-      break;
-  }
-}
-
 void write_labels(const std::vector<std::string>& labels, io::JsonWriter& json) {
   json.key("id2label").begin_object();
   for (size_t i = 0; i < labels.size(); ++i) json.key(std::to_string(i)).string(labels[i]);
@@ -108,7 +74,7 @@ void write_changed_config(const fs::path& source, const fs::path& out,
   for (const auto& [key, value] : document.root().members("config")) {
     if (left_out.contains(key)) continue;
     json.key(key);
-    copy_json(value, json);
+    io::write_value(value, json);
   }
   if (!changes.labels.empty()) write_labels(changes.labels, json);
   json.key("torch_dtype").string(changes.dtype);
