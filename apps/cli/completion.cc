@@ -43,19 +43,35 @@ struct CommandWords {
   std::string positional;  // value name of its arguments
 };
 
-CommandWords words_of(const CLI::App& app) {
-  CommandWords out{app.get_name(), app.get_description(), {}, {}};
+/// Adds the options that help shows and that are not there yet.
+void add_options(const CLI::App& app, CommandWords& out) {
   for (const CLI::Option* option : app.get_options()) {
-    const bool flag = option->get_type_size() == 0;
     if (option->get_positional()) {
       out.positional = option->get_type_name();
       continue;
     }
+    if (option->get_group().empty()) continue;
+    const bool flag = option->get_type_size() == 0;
     OptionWords words{{}, flag ? "" : option->get_type_name(), option->get_description()};
     for (const auto& name : option->get_snames()) words.names.push_back(fmt::format("-{}", name));
     for (const auto& name : option->get_lnames()) words.names.push_back(fmt::format("--{}", name));
-    out.options.push_back(std::move(words));
+    const bool known = std::any_of(out.options.begin(), out.options.end(),
+                                   [&](const auto& other) { return other.names == words.names; });
+    if (!known) out.options.push_back(std::move(words));
   }
+}
+
+/// Of a command with commands of its own: their names stand for its arguments, and all their
+/// options are offered.
+CommandWords words_of(const CLI::App& app) {
+  CommandWords out{app.get_name(), app.get_description(), {}, {}};
+  add_options(app, out);
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    add_options(*command, out);
+    names += (names.empty() ? "" : "|") + command->get_name();
+  }
+  if (!names.empty()) out.positional = names;
   return out;
 }
 

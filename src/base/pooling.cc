@@ -29,8 +29,6 @@ Pooling parse_pooling(std::string_view name) {
   fail(ErrorCode::kInvalidArgument, "pooling \"{}\": expected cls, mean, last or splade", name);
 }
 
-std::string_view pooling_name(Pooling pooling) {
-  return kNames[static_cast<size_t>(pooling)].name;
-}
+std::string_view pooling_name(Pooling pooling) { return kNames[static_cast<size_t>(pooling)].name; }
 
 }  // namespace tamis

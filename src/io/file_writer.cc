@@ -55,7 +55,8 @@ void FileWriter::finish() {
 
 void FileWriter::fail_now(std::string_view doing) const {
   const int error = errno;
-  fail(error == ENOSPC || error == EDQUOT || error == EFBIG ? ErrorCode::kResourceExhausted : ErrorCode::kUnavailable,
+  fail(error == ENOSPC || error == EDQUOT || error == EFBIG ? ErrorCode::kResourceExhausted
+                                                            : ErrorCode::kUnavailable,
        "{}: cannot {} it: {}", path_.string(), doing, std::strerror(error));
 }
 

@@ -43,8 +43,8 @@ struct NetworkOutput {
   std::vector<float> token_vectors;  ///< [tokens, colbert_dimension]
 };
 
-/// The order of calls is forward, then backward of
-/// the same batch. Thread rule: one thread at a time.
+/// The passes of a model over its parameters. The order of calls is forward, then backward of the
+/// same batch. Thread rule: one thread at a time.
 class Network {
  public:
   /// Errors: unimplemented (the device does not train).

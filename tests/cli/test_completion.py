@@ -43,8 +43,12 @@ def test_bash_offers(tamis, tmp_path):
     assert sorted(bash_offers(tamis, tmp_path, "tamis", "rerank", "-i", "f")) == ["file", "folder"]
     assert bash_offers(tamis, tmp_path, "tamis", "completion", "z") == ["zsh"]
     assert bash_offers(tamis, tmp_path, "tamis", "inspect", "f") == ["folder"]
-    assert bash_offers(tamis, tmp_path, "tamis", "d") == ["devices", "doctor"]
+    assert bash_offers(tamis, tmp_path, "tamis", "d") == ["devices", "doctor", "distill"]
     assert bash_offers(tamis, tmp_path, "tamis", "devices", "--w") == ["--watch"]
+    assert bash_offers(tamis, tmp_path, "tamis", "train", "r") == ["reranker"]
+    assert "--train_data" in bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--train")
+    assert bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--kd_loss_type", "k") == ["kl_div"]
+    assert bash_offers(tamis, tmp_path, "tamis", "train", "reranker", "--fp") == []
     assert bash_offers(tamis, tmp_path, "tamis", "embed", "--memory") == ["--memory-limit"]
     assert bash_offers(tamis, tmp_path, "tamis", "rerank", "--dtype", "b") == ["bf16"]
     assert bash_offers(tamis, tmp_path, "tamis", "doctor", "f") == ["folder"]
