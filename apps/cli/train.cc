@@ -6,6 +6,8 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <memory>
 #include <stop_token>
@@ -94,6 +96,27 @@ void write_step(std::string& out, const TrainStep& s, bool json) {
   out += '\n';
 }
 
+/// "3.21 █▇▅▃▂▁ 0.42": the first loss, the curve in at most 60 columns, the last one.
+std::string curve_of(const std::vector<LossPoint>& losses) {
+  constexpr const char* kBars[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  constexpr size_t kColumns = 60;
+  const size_t columns = std::min(kColumns, losses.size());
+  std::vector<double> means;
+  for (size_t c = 0; c < columns; ++c) {
+    const size_t begin = c * losses.size() / columns, end = (c + 1) * losses.size() / columns;
+    double sum = 0;
+    for (size_t i = begin; i < end; ++i) sum += losses[i].loss;
+    means.push_back(sum / static_cast<double>(end - begin));
+  }
+  const auto [low, high] = std::minmax_element(means.begin(), means.end());
+  std::string out = fmt::format("{:.4g} ", losses.front().loss);
+  for (double mean : means) {
+    const double part = *high > *low ? (mean - *low) / (*high - *low) : 0;
+    out += kBars[static_cast<size_t>(std::lround(part * 7))];
+  }
+  return out + fmt::format(" {:.4g}", losses.back().loss);
+}
+
 int run(Options options) {
   const Notices notices = options.output.notices();
   Output output = Output::open(plain(options.output.path));
@@ -142,6 +165,7 @@ int run(Options options) {
     notices.say("stopped; go on with --resume_from_checkpoint");
     return 130;
   }
+  if (report.losses.size() > 1) notices.say("loss " + curve_of(report.losses));
   notices.say(fmt::format("{:.1f} s, {} tokens, loss {:.4f}", report.seconds,
                           grouped(report.tokens), report.final_loss));
   return 0;

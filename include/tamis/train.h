@@ -126,13 +126,20 @@ struct TrainPlan {
   size_t peak_bytes = 0;  ///< of the process
 };
 
+/// A line of metrics.jsonl: the mean loss of the steps since the one before.
+struct LossPoint {
+  int64_t step = 0;
+  double loss = 0;
+};
+
 struct TrainReport {
   TrainPlan plan;
   int64_t first_step = 0;  ///< where it went on
   double final_loss = 0;   ///< mean of the last logging_steps
   double seconds = 0;
   size_t tokens = 0;
-  bool stopped = false;  ///< by the stop token: a checkpoint was written
+  std::vector<LossPoint> losses;  ///< from the first step, also before a resume
+  bool stopped = false;           ///< by the stop token: a checkpoint was written
 };
 
 /// Called from the thread of train().
@@ -143,9 +150,10 @@ struct TrainEvents {
 };
 
 /// Trains, and writes a Hugging Face directory to output_dir: model.safetensors (f32), config.json,
-/// the tokenizer's files, metrics.jsonl; checkpoints below it as checkpoint-N, whole or not at all.
-/// Errors: invalid_argument (an option), data_loss (a line of data: file, line, field, expected,
-/// got; or the model), not_found, unimplemented, resource_exhausted (memory or disk), unavailable.
+/// the tokenizer's files, metrics.jsonl, training.svg (the losses); checkpoints below it as
+/// checkpoint-N, whole or not at all. Errors: invalid_argument (an option), data_loss (a line of
+/// data: file, line, field, expected, got; or the model), not_found, unimplemented,
+/// resource_exhausted (memory or disk), unavailable.
 TrainReport train(const TrainOptions& options, const TrainEvents& events = {},
                   std::stop_token stop = {});
 

@@ -14,6 +14,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// What a run of training leaves in a model's directory, and the model is not made of.
+bool is_of_training(const std::string& name) {
+  return name.starts_with("checkpoint-") || name == "metrics.jsonl" || name == "training.svg" ||
+         name == "trainer_state.json" || name == "training_args.bin";
+}
+
 void write_labels(const std::vector<std::string>& labels, io::JsonWriter& json) {
   json.key("id2label").begin_object();
   for (size_t i = 0; i < labels.size(); ++i) json.key(std::to_string(i)).string(labels[i]);
@@ -50,7 +56,8 @@ void copy_small_files(const fs::path& source, const fs::path& out) {
   for (const auto& entry : fs::directory_iterator(source)) {
     const fs::path name = entry.path().filename();
     if (name == kInt8ManifestName || name.string().starts_with('.') ||
-        name.extension() == kPackedExtension || (entry.is_regular_file() && is_weight_file(name)))
+        is_of_training(name.string()) || name.extension() == kPackedExtension ||
+        (entry.is_regular_file() && is_weight_file(name)))
       continue;
     if (!entry.is_regular_file() && !entry.is_directory()) continue;
     fs::copy(entry.path(), out / name,

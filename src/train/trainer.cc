@@ -7,6 +7,7 @@
 
 #include "base/byte_size.h"
 #include "base/fail.h"
+#include "io/file_writer.h"
 #include "numeric/philox.h"
 #include "train/metrics.h"
 
@@ -513,6 +514,10 @@ TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
   }
   metrics.finish();
   report.final_loss = metrics.last_loss();
+  report.losses = metrics.losses();
+  io::FileWriter curve(options_.output_dir / "training.svg");
+  curve.append(loss_curve_svg(report.losses));
+  curve.finish();
   if (!report.stopped) {
     write_model(*parts_.source, parts_.spec, parameters_, *stream_, options_.output_dir);
     if (events.saved) events.saved(options_.output_dir);

@@ -1,8 +1,10 @@
 """tamis train: FlagEmbedding's arguments, signals, what it says and what it leaves."""
 import json
+import re
 import signal
 import subprocess
 import time
+from xml.etree import ElementTree
 
 import pytest
 from conftest import FIXTURES, ROOT
@@ -26,6 +28,10 @@ def test_its_output_is_a_model(tamis, common, tmp_path):
     ranked = tamis("rerank", "--model", tmp_path / "out", "--format", "json", "a tamis", "a sieve", "the sky")
     assert len(ranked.json["results"]) == 2
     assert (tmp_path / "out" / "metrics.jsonl").read_text().count("\n") == 4
+    svg = ElementTree.parse(tmp_path / "out" / "training.svg").getroot()
+    points = svg.find("{http://www.w3.org/2000/svg}polyline").get("points").split()
+    assert len(points) == 4
+    assert re.search(r"^tamis: loss \d\S* [▁-█]{4} \d", result.err, re.M), result.err
 
 
 def test_lines_are_json_when_asked(tamis, common):

@@ -1,5 +1,6 @@
 // Whole runs: what they write, what stops and resumes them, what they refuse.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -167,6 +168,24 @@ TEST(Train, ResumedIsUninterruptedBitForBit) {
     };
     EXPECT_EQ(losses(parts), losses(folder / ("whole" + name)));
   }
+}
+
+TEST(Train, WhatATrainedModelWasTrainedFromIsNotCopied) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "first");
+  o.save_steps = 4;
+  train(o);
+  ASSERT_TRUE(fs::exists(folder / "first/checkpoint-4"));
+  o.model_name_or_path = folder / "first";
+  o.output_dir = folder / "second";
+  o.max_steps = 3;
+  o.save_steps = 0;
+  const TrainReport report = train(o);
+  EXPECT_FALSE(fs::exists(folder / "second/checkpoint-4"));
+  EXPECT_EQ(report.losses.size(), 3u);
+  const std::string lines = text_of(folder / "second/metrics.jsonl");
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 3);
+  EXPECT_NE(text_of(folder / "second/training.svg").find("loss over 3 steps"), std::string::npos);
 }
 
 TEST(Train, OnlyTheNewestCheckpointsStay) {
