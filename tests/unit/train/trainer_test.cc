@@ -4,8 +4,11 @@
 #include <cmath>
 #include <cstring>
 
+#include "../base/fake_root.h"
+#include "device/device_set.h"
 #include "tamis/embedder.h"
 #include "tamis/reranker.h"
+#include "train/trainer.h"
 #include "train_fixture.h"
 
 namespace tamis::training {
@@ -301,27 +304,57 @@ TEST(Train, ALossThatIsNotFiniteEndsTheRunOrLeavesTheStepOut) {
   EXPECT_EQ(skipped, 7u);
 }
 
-TEST(Train, MemoryLimitChoosesCheckpointingOrSaysWhatTheLeastIs) {
+/// A run in a process that has 100 MB by itself, whatever this one has.
+TrainPlan plan_of(const TrainOptions& o) {
+  const FakeRoot root;
+  root.write("/proc/self/status", "RssAnon:\t  100000 kB\n");
+  const HostProbe host(root.path());
+  DeviceSet devices({});
+  TrainerParts parts;
+  parts.source = HostModel::open(read_spec(o.model_name_or_path, {}), {});
+  parts.spec = training_spec(parts.source->spec, o);
+  parts.tokenizer = text::Tokenizer::load(o.model_name_or_path);
+  parts.device = devices.open(parse_device_name("cpu"));
+  parts.host = &host;
+  TrainPlan plan;
+  TrainEvents events;
+  events.planned = [&](const TrainPlan& p) { plan = p; };
+  Trainer(parts, o).run(events, {});
+  return plan;
+}
+
+TEST(Train, MemoryLimitChoosesCheckpointingThenSmallerParts) {
   Folder folder;
   TrainOptions o = small_run(folder / "a");
-  TrainPlan free_plan, plan;
-  TrainEvents events;
-  events.planned = [&](const TrainPlan& p) { free_plan = p; };
-  train(o, events);
+  o.threads = 2;  // each has scratch of its own, much of what so small a model takes
+  const TrainPlan free_plan = plan_of(o);
   EXPECT_EQ(free_plan.gradient_checkpointing, "none");
-  o.output_dir = folder / "b";
-  // Less than a plain pass, by part of its activations; what the process has by itself varies.
-  o.memory_limit_bytes = free_plan.peak_bytes - free_plan.activation_bytes / 8;
-  events.planned = [&](const TrainPlan& p) { plan = p; };
-  train(o, events);
-  EXPECT_LE(plan.peak_bytes, *o.memory_limit_bytes);
-  EXPECT_TRUE(plan.gradient_checkpointing != "none" ||
-              plan.sub_batch_tokens < free_plan.sub_batch_tokens);
-  o.output_dir = folder / "c";
+  EXPECT_EQ(free_plan.peak_bytes,
+            100'000u * 1024 + free_plan.state_bytes + free_plan.activation_bytes);
+  // Less and less: attention again, then layers, then fewer tokens at a time.
+  std::vector<std::string> chosen;
+  size_t tokens = free_plan.sub_batch_tokens;
+  for (const size_t eighths : {1, 2, 3}) {
+    o.output_dir = folder / std::to_string(eighths);
+    o.memory_limit_bytes = free_plan.peak_bytes - free_plan.activation_bytes / 8 * eighths;
+    const TrainPlan plan = plan_of(o);
+    EXPECT_LE(plan.peak_bytes, *o.memory_limit_bytes);
+    EXPECT_LE(plan.sub_batch_tokens, tokens);
+    tokens = plan.sub_batch_tokens;
+    chosen.push_back(plan.gradient_checkpointing);
+  }
+  EXPECT_NE(chosen.front(), "none");
+  EXPECT_EQ(chosen.back(), "1");
+  EXPECT_LT(tokens, free_plan.sub_batch_tokens);
+}
+
+TEST(Train, AMemoryLimitThatIsTooSmallSaysWhatTheLeastIs) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "out");
   o.memory_limit_bytes = 1000;
   const std::string message = error_of([&] { train(o); }, ErrorCode::kResourceExhausted);
   EXPECT_NE(message.find("the least that this run takes is"), std::string::npos) << message;
-  EXPECT_FALSE(fs::exists(folder / "c"));
+  EXPECT_FALSE(fs::exists(folder / "out"));
 }
 
 TEST(Train, OutputIsNotWrittenOver) {
