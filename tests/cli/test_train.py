@@ -75,11 +75,11 @@ def wait_for(path, patience=60):
 
 def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_goes_on(tamis, common, tmp_path):
     whole = tmp_path / "whole"
-    steps = ["--max_steps", "400"]
+    steps = ["--max_steps", "1500"]
     tamis("train", "reranker", *common[:5], whole, *common[6:], *steps)
     process = tamis.start("train", "reranker", *common, *steps, stderr=subprocess.PIPE)
     wait_for(tmp_path / "out" / "metrics.jsonl")
-    time.sleep(0.2)
+    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
