@@ -85,7 +85,7 @@ def reference(args) -> None:
         arguments = transformers.TrainingArguments(
             output_dir=out, per_device_train_batch_size=args.batch, max_steps=args.steps, learning_rate=1e-5,
             save_strategy="no", report_to=[], disable_tqdm=True, remove_unused_columns=False, use_cpu=True,
-            gradient_checkpointing=args.checkpointing != "none", logging_steps=10 ** 6, dataloader_drop_last=True)
+            logging_steps=10 ** 6, dataloader_drop_last=True)
         Trainer(model, arguments, train_dataset=lines, data_collator=collate, callbacks=[Clock()]).train()
     print(json.dumps({"seconds": times[-1] - times[1], "steps": len(times) - 2,
                       "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}))
@@ -143,7 +143,7 @@ def measure(args) -> dict:
         write_data(data, args.batch * args.steps, args.group)
         if args.memory:
             rows = {}
-            for policy in ("none", "attention", "2", "1"):
+            for policy in args.policy or ("none", "attention", "2", "1"):
                 rows[policy] = in_a_process_of_its_own(ours, args, data, policy)
                 print(policy, rows[policy], flush=True)
             return {"memory": rows}
@@ -173,7 +173,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--train", action="append", default=[], help="more arguments for tamis train")
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--checkpointing", default="none")
+    parser.add_argument("--policy", action="append", default=[], help="of --memory (default: all four)")
     parser.add_argument("--reference", action="store_true")
     parser.add_argument("--data")
     parser.add_argument("--json", metavar="F.jsonl")
@@ -184,7 +184,7 @@ def main():
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     machine = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
     line = {"bench": "training", "date": time.strftime("%Y-%m-%d"), "commit": commit, "machine": machine,
-            "threads": args.threads, "model": Path(args.model).name, "group": args.group, "batch": args.batch,
+            "threads": args.threads, "model": Path(args.model).name, "group": args.group, "batch": args.batch, "more": args.train,
             "lengths": [args.query, args.passage], "steps": args.steps, **figures}
     print(json.dumps(line, indent=1))
     if args.json:

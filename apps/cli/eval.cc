@@ -9,13 +9,13 @@
 #include "commands.h"
 #include "io/json_writer.h"
 #include "judged_data.h"
+#include "nearest.h"
 #include "options.h"
 #include "output.h"
 #include "progress.h"
 #include "tamis/embedder.h"
 #include "tamis/evaluate.h"
 #include "tamis/reranker.h"
-#include "tamis/similarity.h"
 
 namespace tamis::cli {
 namespace {
@@ -68,15 +68,12 @@ SearchRun search(const JudgedData& data, const Options& options, const LoadOptio
   progress.end_window(passages.size());
   SearchRun run;
   for (size_t i = 0; i < q.count; ++i) {
+    const std::vector<double> scores = similarities(q.row(i), p);
     std::vector<RunHit> hits;
-    for (size_t j = 0; j < p.count; ++j) {
+    for (size_t j : best_of(scores, options.search_top_k + 1)) {  // one may be left out
       if (options.ignore_identical_ids && data.corpus[j].id == data.queries[i].id) continue;
-      hits.push_back({data.corpus[j].id, dot_product(q.row(i), p.row(j))});
+      if (hits.size() < options.search_top_k) hits.push_back({data.corpus[j].id, scores[j]});
     }
-    const size_t k = std::min(options.search_top_k, hits.size());
-    std::partial_sort(hits.begin(), hits.begin() + static_cast<std::ptrdiff_t>(k), hits.end(),
-                      [](const RunHit& a, const RunHit& b) { return a.score > b.score; });
-    hits.resize(k);
     run[data.queries[i].id] = std::move(hits);
   }
   return run;

@@ -13,11 +13,11 @@
 #include "default_model.h"
 #include "io/json_writer.h"
 #include "lines.h"
+#include "nearest.h"
 #include "options.h"
 #include "progress.h"
 #include "sampling.h"
 #include "tamis/embedder.h"
-#include "tamis/similarity.h"
 #include "training_lines.h"
 
 namespace tamis::cli {
@@ -90,26 +90,20 @@ std::vector<std::string> negatives_of(const TrainingLine& line, size_t number,
                                       std::span<const float> query, const Pool& pool,
                                       const Embeddings& passages, const RankRange& ranks,
                                       const Options& options) {
-  std::vector<std::pair<double, size_t>> ranked;
-  for (size_t i = 0; i < pool.size(); ++i)
-    ranked.emplace_back(dot_product(query, passages.row(i)), i);
+  const std::vector<double> scores = similarities(query, passages);
   const std::set<std::string> positives(line.positives.begin(), line.positives.end());
-  double best_positive = -1e30;
+  std::optional<double> best_positive;
   for (const std::string& text : line.positives) {
-    if (const auto i = pool.find(text)) best_positive = std::max(best_positive, ranked[*i].first);
+    const auto i = pool.find(text);
+    if (i) best_positive = std::max(best_positive.value_or(scores[*i]), scores[*i]);
   }
-  const size_t end = std::min(ranks.end, ranked.size());
-  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(end), ranked.end(),
-                    [](const auto& a, const auto& b) {
-                      return a.first != b.first ? a.first > b.first : a.second < b.second;
-                    });
+  const std::vector<size_t> ranked = best_of(scores, ranks.end);
   std::vector<size_t> hard;
-  for (size_t rank = std::min(ranks.begin, end); rank < end; ++rank) {
-    const auto [score, i] = ranked[rank];
+  for (size_t rank = std::min(ranks.begin, ranked.size()); rank < ranked.size(); ++rank) {
+    const size_t i = ranked[rank];
     if (positives.contains(pool.text(i)) || pool.text(i) == line.query) continue;
-    if (options.margin && best_positive > -1e30 && score > best_positive - *options.margin)
-      continue;
-    if (options.max_score && score > *options.max_score) continue;
+    if (options.margin && best_positive && scores[i] > *best_positive - *options.margin) continue;
+    if (options.max_score && scores[i] > *options.max_score) continue;
     hard.push_back(i);
   }
   RandomDraw random(options.seed, number);
@@ -130,6 +124,11 @@ std::vector<std::string> negatives_of(const TrainingLine& line, size_t number,
 
 int run(const Options& options) {
   const RankRange ranks = parse_rank_range(plain(options.range));
+  if (options.in == "-" && options.pool.empty()) {
+    throw UsageError(
+        "IN: without --candidate_pool it is read twice, which standard input cannot be",
+        "give a file, or the pool");
+  }
   const Notices notices = options.output.notices();
   const Pool pool = read_pool(options);
   if (pool.size() == 0) throw Error(ErrorCode::kDataLoss, "the pool has no passages");

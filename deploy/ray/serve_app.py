@@ -9,7 +9,7 @@ batches of its own, so that @serve.batch would only delay them. Other deployment
     ranked = await handle.rerank.remote("a sieve", ["tamis", "sky"])
 
 The package and the model have to be on each node: a path that all of them see, or a name of the
-Hugging Face hub. On one machine, `tamis serve` is the faster and the richer server.
+Hugging Face hub. On one machine `tamis serve` does the same and more, without Python.
 """
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read(raw: bytes) -> dict[str, Any]:
 
 @serve.deployment
 class Reranker:
-    """One replica: one model on this node's cores. Scores are those of `tamis rerank`, to the bit."""
+    """One replica: one model on this node's cores. Scores are the package's own."""
 
     def __init__(self, model: str, threads: int, **options: Any) -> None:
         self.name = model

@@ -27,7 +27,8 @@ struct EmbedOptions {
   bool colbert = false;        ///< BGE-M3's vector of each token but the first
   bool hidden_states = false;  ///< the last layer's output for every token; by itself alone
   size_t dimension = 0;  ///< numbers that vectors are cut to, before they are normalised; 0 = all
-  std::optional<bool> normalize = {};  ///< to length 1; unset = as the model directory says
+  /// To length 1; unset = as the model directory says, and of hidden states never.
+  std::optional<bool> normalize = {};
   Progress progress = {};
   LongText long_texts = LongText::kTruncate;  ///< kChunk is not for embedders
   bool keep_end = false;                      ///< a text loses its beginning instead of its end

@@ -256,7 +256,7 @@ void enqueue(const ModelWeights& weights, const PackedBatch& batch, Workspace& w
       if (probe) report(probe, fmt::format("layer {}", i), x, ws);
     }
   };
-  if (spec.pooling == Pooling::kSplade && !outputs.hidden_states) {
+  if (spec.pooling == Pooling::kSplade) {
     run_layers();
     run_splade(weights, batch, x, ws, out, probe);
     return;

@@ -44,24 +44,23 @@ OutputLayout HostModel::layout(const Outputs& outputs) const {
          "{}: {} are BGE-M3's, and this model has no {}: neither {}.pt nor {}.safetensors is there",
          spec.directory.string(), what, head, head, head);
   };
-  if (outputs.hidden_states) {
-    if (outputs.vector || outputs.token_weights || outputs.token_vectors) {
-      fail(ErrorCode::kInvalidArgument, "hidden states come by themselves, without other outputs");
-    }
-    return {0, 0, static_cast<size_t>(spec.config.hidden_size)};
+  const auto hidden = static_cast<size_t>(spec.config.hidden_size);
+  if (outputs.hidden_states && (outputs.vector || outputs.token_weights || outputs.token_vectors)) {
+    fail(ErrorCode::kInvalidArgument, "hidden states come by themselves, without other outputs");
   }
   if (outputs.token_weights) require(spec.sparse_head, "sparse weights", "sparse_linear");
   if (outputs.token_vectors) {
     require(spec.colbert_dimension > 0, "ColBERT vectors", "colbert_linear");
   }
-  const size_t widest =
-      std::max(outputs.vector ? all.vector : 0, outputs.token_vectors ? all.token_vector : 0);
+  const size_t of_token = outputs.hidden_states   ? hidden
+                          : outputs.token_vectors ? all.token_vector
+                                                  : 0;
+  const size_t widest = std::max(outputs.vector ? all.vector : 0, of_token);
   if (outputs.dimension > widest) {
     fail(ErrorCode::kInvalidArgument, "{}: vectors have {} numbers; {} were asked for",
          spec.directory.string(), widest, outputs.dimension);
   }
-  return {outputs.vector ? all.vector : 0, outputs.token_weights ? all.token_weight : 0,
-          outputs.token_vectors ? all.token_vector : 0};
+  return {outputs.vector ? all.vector : 0, outputs.token_weights ? all.token_weight : 0, of_token};
 }
 
 namespace {

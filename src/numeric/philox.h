@@ -23,6 +23,13 @@ constexpr PhiloxCounter philox(PhiloxCounter c, uint64_t key) {
   return c;
 }
 
+/// A key of its own for the n-th of a kind.
+constexpr uint64_t derived_key(uint64_t key, uint64_t n, uint32_t kind) {
+  const PhiloxCounter c =
+      philox({static_cast<uint32_t>(n), static_cast<uint32_t>(n >> 32), kind, 0}, key);
+  return uint64_t{c[0]} << 32 | c[1];
+}
+
 /// A stream of draws with a key of its own. Copies continue alike.
 class PhiloxStream {
  public:

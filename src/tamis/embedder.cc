@@ -54,23 +54,11 @@ SparseVector splade_weights(std::span<const float> logits) {
 }
 
 Outputs outputs_for(const EmbedOptions& options, const ModelSpec& spec) {
-  if (options.hidden_states) {
-    if (options.dense || options.sparse || options.colbert) {
-      fail(ErrorCode::kInvalidArgument,
-           "hidden states come by themselves: dense, sparse, colbert off");
-    }
-    Outputs out;
-    out.vector = false;
-    out.hidden_states = true;
-    out.normalize = options.normalize.value_or(false);
-    out.dimension = options.dimension;
-    return out;
-  }
-  if (!options.dense && !options.sparse && !options.colbert) {
+  if (!options.dense && !options.sparse && !options.colbert && !options.hidden_states) {
     fail(ErrorCode::kInvalidArgument, "nothing to compute: dense, sparse and colbert are all off");
   }
   if (spec.pooling == Pooling::kSplade) {
-    if (options.dense || options.colbert || !options.sparse) {
+    if (options.dense || options.colbert || options.hidden_states || !options.sparse) {
       fail(ErrorCode::kInvalidArgument,
            "{}: a SPLADE model gives lexical weights and nothing else: ask for sparse alone",
            spec.directory.string());
@@ -81,7 +69,8 @@ Outputs outputs_for(const EmbedOptions& options, const ModelSpec& spec) {
   out.vector = options.dense;
   out.token_weights = options.sparse;
   out.token_vectors = options.colbert;
-  out.normalize = options.normalize.value_or(spec.normalize);
+  out.hidden_states = options.hidden_states;
+  out.normalize = options.normalize.value_or(spec.normalize && !options.hidden_states);
   out.dimension = options.dimension;
   return out;
 }

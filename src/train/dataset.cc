@@ -18,13 +18,8 @@ namespace fs = std::filesystem;
 // Streams of random numbers, so that what one draws does not depend on another: examples have
 // theirs by number.
 constexpr uint32_t kOrderStream = 0xffffffff;
+constexpr uint32_t kEpochs = 0x65706f63;  // kind of key
 constexpr std::string_view kNoInBatchNegatives = "no_in_batch_neg";
-
-uint64_t epoch_key(uint64_t seed, uint64_t epoch) {
-  const PhiloxCounter c = philox(
-      {static_cast<uint32_t>(epoch), static_cast<uint32_t>(epoch >> 32), 0x65706f63, 0}, seed);
-  return uint64_t{c[0]} << 32 | c[1];
-}
 
 std::vector<std::string> read_texts(const io::JsonValue& root, std::string_view key,
                                     std::string_view where) {
@@ -213,7 +208,7 @@ Example Dataset::example(size_t i) const { return read(lines_[i]); }
 
 Group Dataset::group(size_t i, size_t group_size, uint64_t epoch) const {
   const Example example = this->example(i);
-  PhiloxStream random(epoch_key(options_.seed, epoch), static_cast<uint32_t>(i));
+  PhiloxStream random(derived_key(options_.seed, epoch, kEpochs), static_cast<uint32_t>(i));
   Group out;
   out.query =
       options_.query_instruction
@@ -247,7 +242,7 @@ std::vector<Batch> Dataset::batches(uint64_t epoch) const {
 std::vector<Batch> Dataset::mixed_batches(uint64_t epoch) const {
   std::vector<uint32_t> order(lines_.size());
   std::iota(order.begin(), order.end(), 0u);
-  PhiloxStream random(epoch_key(options_.seed, epoch), kOrderStream);
+  PhiloxStream random(derived_key(options_.seed, epoch, kEpochs), kOrderStream);
   shuffle(order, random);
   const bool in_batch = std::any_of(files_.begin(), files_.end(),
                                     [](const File& file) { return file.in_batch_negatives; });
@@ -265,7 +260,7 @@ std::vector<Batch> Dataset::mixed_batches(uint64_t epoch) const {
 }
 
 std::vector<Batch> Dataset::batches_by_file(uint64_t epoch) const {
-  PhiloxStream random(epoch_key(options_.seed, epoch), kOrderStream);
+  PhiloxStream random(derived_key(options_.seed, epoch, kEpochs), kOrderStream);
   std::vector<Batch> all;
   for (const File& file : files_) {
     std::vector<uint32_t> order(file.lines);

@@ -1,9 +1,11 @@
 #include "train/parameters.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <numbers>
+#include <tuple>
 
 #include "base/fail.h"
 #include "numeric/philox.h"
@@ -11,53 +13,44 @@
 namespace tamis::training {
 namespace {
 
-/// The order in memory: what is stacked in one product stands together.
-int order_of(Slot slot) {
-  switch (slot) {
-    case Slot::kQueryWeight:
-      return 0;
-    case Slot::kKeyWeight:
-      return 1;
-    case Slot::kValueWeight:
-      return 2;
-    case Slot::kQueryBias:
-      return 3;
-    case Slot::kKeyBias:
-      return 4;
-    case Slot::kValueBias:
-      return 5;
-    default:
-      return 6;
-  }
-}
-
 bool is_embedding(Slot slot) {
   return slot == Slot::kWords || slot == Slot::kPositions || slot == Slot::kTypes ||
          slot == Slot::kEmbeddingGamma || slot == Slot::kEmbeddingBeta;
 }
 
-bool of_no_layer(Slot slot) {
-  switch (slot) {
-    case Slot::kHeadDenseWeight:
-    case Slot::kHeadDenseBias:
-    case Slot::kHeadOutWeight:
-    case Slot::kHeadOutBias:
-    case Slot::kSparseWeight:
-    case Slot::kSparseBias:
-    case Slot::kColbertWeight:
-    case Slot::kColbertBias:
-      return true;
-    default:
-      return false;
+bool is_head(Slot slot) {
+  return is_token_head(slot) || slot == Slot::kHeadDenseWeight || slot == Slot::kHeadDenseBias ||
+         slot == Slot::kHeadOutWeight || slot == Slot::kHeadOutBias;
+}
+
+/// The order in memory: embeddings, layers, heads; what is stacked in one product stands together.
+std::tuple<int, int64_t, int> order_of(const SlotSpec& s) {
+  if (is_embedding(s.slot)) return {0, 0, 0};
+  if (is_head(s.slot)) return {2, 0, 0};
+  constexpr std::array kStacked = {Slot::kQueryWeight, Slot::kKeyWeight, Slot::kValueWeight,
+                                   Slot::kQueryBias,   Slot::kKeyBias,   Slot::kValueBias};
+  const auto at = std::find(kStacked.begin(), kStacked.end(), s.slot) - kStacked.begin();
+  return {1, s.layer, static_cast<int>(at)};
+}
+
+/// The checkpoint's tensor for a slot; null if it has none. Also of a slot that the model it was
+/// opened as does not have: the pooler of a bare BERT, which a reranker's head begins with.
+const TensorView* stored(const HostModel& model, const SlotSpec& s) {
+  if (model.tensors.has(s.slot, s.layer)) return &model.tensors.at(s.slot, s.layer);
+  for (const char* prefix : {"", "bert.", "roberta."}) {
+    const TensorView* tensor = model.checkpoint.find(prefix + s.name);
+    if (tensor != nullptr && tensor->shape == s.shape && is_floating(tensor->dtype)) return tensor;
   }
+  return nullptr;
 }
 
 bool is_frozen(const SlotSpec& slot, const Freeze& freeze) {
-  if (freeze.encoder) return !of_no_layer(slot.slot);
+  if (is_token_head(slot.slot)) return !freeze.token_heads_train;
+  if (freeze.encoder) return !is_head(slot.slot);
   if (slot.slot == Slot::kWords) return freeze.words || freeze.layers > 0;
   if (slot.slot == Slot::kPositions) return freeze.positions || freeze.layers > 0;
   if (is_embedding(slot.slot)) return freeze.layers > 0;
-  return !of_no_layer(slot.slot) && slot.layer < freeze.layers;
+  return !is_head(slot.slot) && slot.layer < freeze.layers;
 }
 
 /// Standard normal, by Box and Muller.
@@ -71,6 +64,11 @@ size_t bytes_of(int64_t floats) { return static_cast<size_t>(floats) * sizeof(fl
 int64_t aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
 
 }  // namespace
+
+bool is_token_head(Slot slot) {
+  return slot == Slot::kSparseWeight || slot == Slot::kSparseBias || slot == Slot::kColbertWeight ||
+         slot == Slot::kColbertBias;
+}
 
 Parameters::Parameters(const HostModel& model, const ModelSpec& spec, const Freeze& freeze,
                        uint64_t seed, Device& device, Stream& stream,
@@ -87,20 +85,16 @@ Parameters::Parameters(const HostModel& model, const ModelSpec& spec, const Free
     fail(ErrorCode::kUnimplemented, "{}: SPLADE models do not train here", spec.directory.string());
   }
   std::vector<SlotSpec> table = tensor_table(spec);
-  std::stable_sort(table.begin(), table.end(), [](const SlotSpec& a, const SlotSpec& b) {
-    if (is_embedding(a.slot) || is_embedding(b.slot)) return false;
-    if (of_no_layer(a.slot) || of_no_layer(b.slot)) return false;
-    return std::pair(a.layer, order_of(a.slot)) < std::pair(b.layer, order_of(b.slot));
-  });
+  std::stable_sort(table.begin(), table.end(),
+                   [](const SlotSpec& a, const SlotSpec& b) { return order_of(a) < order_of(b); });
+  std::vector<const TensorView*> tensors;
   bool words_train = false;
   for (const SlotSpec& slot : table) {
     Parameter p;
     p.slot = slot.slot;
     p.layer = slot.layer;
-    p.name = slot.name;
-    if (model.tensors.has(slot.slot, slot.layer)) {
-      p.name = model.tensors.at(slot.slot, slot.layer).name;
-    }
+    tensors.push_back(stored(model, slot));
+    p.name = tensors.back() != nullptr ? tensors.back()->name : slot.name;
     p.shape = slot.shape;
     p.size = element_count(slot.shape);
     p.decays = slot.shape.size() > 1;
@@ -110,7 +104,7 @@ Parameters::Parameters(const HostModel& model, const ModelSpec& spec, const Free
     parameters_.push_back(std::move(p));
   }
   allocate(device, account, words_train);
-  fill(model, spec, seed, stream);
+  fill(model, tensors, spec.config.initializer_range, seed, stream);
 }
 
 void Parameters::allocate(Device& device, const std::shared_ptr<MemoryAccount>& account,
@@ -144,25 +138,25 @@ void Parameters::allocate(Device& device, const std::shared_ptr<MemoryAccount>& 
   }
 }
 
-void Parameters::fill(const HostModel& model, const ModelSpec& spec, uint64_t seed,
-                      Stream& stream) {
+void Parameters::fill(const HostModel& model, const std::vector<const TensorView*>& tensors,
+                      double initializer_range, uint64_t seed, Stream& stream) {
   constexpr int64_t kPiece = 1 << 20;
   std::vector<float> piece;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
-    if (!model.tensors.has(p.slot, p.layer)) {
+    if (tensors[i] == nullptr) {
       PhiloxStream random(seed, static_cast<uint32_t>(i));
       piece.assign(static_cast<size_t>(p.size), 0.0f);
       if (p.decays) {
         for (float& x : piece) {
-          x = static_cast<float>(normal(random) * spec.config.initializer_range);
+          x = static_cast<float>(normal(random) * initializer_range);
         }
       }
       stream.upload(p.value, piece.data(), bytes_of(p.size));
       stream.synchronize(std::chrono::minutes(1));
       continue;
     }
-    const TensorView& tensor = model.tensors.at(p.slot, p.layer);
+    const TensorView& tensor = *tensors[i];
     for (int64_t at = 0; at < p.size; at += kPiece) {
       const auto n = static_cast<size_t>(std::min(kPiece, p.size - at));
       piece.resize(n);

@@ -17,11 +17,15 @@ namespace tamis::training {
 
 /// What of a model trains.
 struct Freeze {
-  bool words = false;      ///< the word table
-  bool positions = false;  ///< the position table [FlagEmbedding: fix_position_embedding]
-  int64_t layers = 0;      ///< all embeddings and so many layers from the bottom
-  bool encoder = false;    ///< all but the heads [FlagEmbedding: fix_encoder]
+  bool words = false;              ///< the word table
+  bool positions = false;          ///< the position table [FlagEmbedding: fix_position_embedding]
+  int64_t layers = 0;              ///< all embeddings and so many layers from the bottom
+  bool encoder = false;            ///< all but the heads [FlagEmbedding: fix_encoder]
+  bool token_heads_train = false;  ///< BGE-M3's; where no loss sees them, weight decay must not
 };
+
+/// sparse_linear and colbert_linear of BGE-M3.
+bool is_token_head(Slot slot);
 
 struct Parameter {
   Slot slot = Slot::kWords;
@@ -102,7 +106,8 @@ class Parameters {
  private:
   const Parameter* find(Slot slot, int64_t layer) const;
   void allocate(Device& device, const std::shared_ptr<MemoryAccount>& account, bool words_train);
-  void fill(const HostModel& model, const ModelSpec& spec, uint64_t seed, Stream& stream);
+  void fill(const HostModel& model, const std::vector<const TensorView*>& tensors,
+            double initializer_range, uint64_t seed, Stream& stream);
 
   std::vector<Parameter> parameters_;
   int64_t hidden_ = 0;

@@ -157,11 +157,6 @@ const TensorView& required(const io::Checkpoint& checkpoint, const std::string& 
   return *tensor;
 }
 
-bool is_token_head(Slot slot) {
-  return slot == Slot::kSparseWeight || slot == Slot::kSparseBias || slot == Slot::kColbertWeight ||
-         slot == Slot::kColbertBias;
-}
-
 /// sparse_linear.pt and colbert_linear.pt, where FlagEmbedding looks for them.
 void write_token_heads(const Parameters& parameters, Stream& stream, const fs::path& out) {
   for (const auto& [weight, bias, name] :

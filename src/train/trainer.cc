@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <set>
 
-#include "base/byte_size.h"
+#include <fmt/ranges.h>
+
 #include "base/fail.h"
 #include "io/file_writer.h"
 #include "numeric/philox.h"
@@ -16,8 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kSampledBatches = 128;
-constexpr size_t kAnyTokens = size_t{1} << 30;
+constexpr uint32_t kSteps = 0x73746570;  // kind of key
 
 StreamOptions stream_options(const TrainOptions& options) {
   StreamOptions out;
@@ -31,15 +30,19 @@ DropoutRates dropout_rates(const io::ModelConfig& c) {
           static_cast<float>(c.classifier_dropout)};
 }
 
+bool trains_token_heads(const TrainOptions& options) {
+  return options.task == TrainTask::kM3 && options.unified_finetuning;
+}
+
 Freeze freeze_of(const TrainOptions& options) {
   return {options.freeze_words, options.fix_position_embedding, options.freeze_layers,
-          options.fix_encoder};
+          options.fix_encoder, trains_token_heads(options)};
 }
 
 NetworkOptions network_options(const TrainOptions& options, const ModelSpec& spec) {
   NetworkOptions out;
   out.policy = parse_policy(options.gradient_checkpointing);
-  out.token_heads = options.task == TrainTask::kM3 && options.unified_finetuning;
+  out.token_heads = trains_token_heads(options);
   if (options.dropout) out.dropout = dropout_rates(spec.config);
   return out;
 }
@@ -48,7 +51,6 @@ ContrastiveOptions contrastive_options(const TrainOptions& options) {
   ContrastiveOptions out;
   out.temperature = options.temperature;
   out.normalize = options.normalize_embeddings;
-
   out.dimensions = options.mrl_dims;
   if (options.knowledge_distillation) {
     if (options.kd_loss_type == "kl_div") {
@@ -66,19 +68,6 @@ ContrastiveOptions contrastive_options(const TrainOptions& options) {
 int64_t warmup_steps(const TrainOptions& options, int64_t steps) {
   if (options.warmup_steps > 0) return options.warmup_steps;
   return static_cast<int64_t>(std::ceil(static_cast<double>(steps) * options.warmup_ratio));
-}
-
-uint64_t mixed(uint64_t seed, uint64_t step) {
-  const PhiloxCounter c =
-      philox({static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), 0x73746570, 0}, seed);
-  return uint64_t{c[0]} << 32 | c[1];
-}
-
-/// Bytes of pages that `rows` rows, anywhere in a table, lie on.
-double bytes_of_rows(double rows, double table_bytes, double row_bytes) {
-  constexpr double kPage = 4096;
-  const double pages = table_bytes / kPage, span = 1 + row_bytes / kPage;
-  return kPage * pages * (1 - std::exp(-rows * span / pages));
 }
 
 void check(const TrainOptions& options, const ModelSpec& spec) {
@@ -120,7 +109,7 @@ ModelSpec training_spec(const ModelSpec& source, const TrainOptions& options) {
     fail(ErrorCode::kInvalidArgument, "{}: is a cross-encoder ({}), not an embedder",
          source.directory.string(), source.architecture);
   }
-  if (task == TrainTask::kM3 && options.unified_finetuning) {
+  if (trains_token_heads(options)) {
     spec.sparse_head = true;
     if (spec.colbert_dimension == 0) {
       spec.colbert_dimension =
@@ -194,96 +183,6 @@ Sequences Trainer::sequences_of(const Batch& batch, int64_t epoch) const {
   return tokenize_(groups);
 }
 
-// ---- memory
-
-Trainer::Sample Trainer::sample() const {
-  Sample out;
-  std::set<int32_t> words;
-  size_t half = 0;
-  out.batches = std::min(kSampledBatches, epochs_.micro_batches);
-  for (size_t i = 0; i < out.batches; ++i) {
-    const Sequences s = sequences_of(batch_at(0, i), 0);
-    const size_t n = s.encodings.size();
-    out.tokens = std::max(out.tokens, s.tokens(0, n));
-    out.sequences = std::max(out.sequences, n);
-    out.longest = std::max(out.longest, s.longest());
-    for (const text::Encoding& e : s.encodings) words.insert(e.ids.begin(), e.ids.end());
-    if (i + 1 == (out.batches + 1) / 2) half = words.size();
-  }
-  // The number of distinct words grows as a power of the length of a text (Heaps).
-  out.words = static_cast<double>(words.size());
-  const double run = static_cast<double>(epochs_.total) *
-                     static_cast<double>(options_.gradient_accumulation_steps);
-  const double seen = std::min(run, static_cast<double>(epochs_.micro_batches));
-  if (out.batches >= 2 && half > 0 && seen > static_cast<double>(out.batches)) {
-    const double power = std::log2(out.words / static_cast<double>(half));
-    out.words *= std::pow(seen / static_cast<double>(out.batches), power);
-  }
-  out.words = std::min(out.words, static_cast<double>(parts_.spec.config.vocab_size));
-  return out;
-}
-
-size_t Trainer::state_bytes(const Sample& sample) const {
-  double bytes = 0;
-  for (const Parameter& p : parameters_.all()) {
-    if (!p.trains()) continue;
-    const double all = 4.0 * static_cast<double>(p.size);
-    bytes += p.slot == Slot::kWords && options_.weight_decay == 0
-                 ? 3 * bytes_of_rows(sample.words, all, 4.0 * static_cast<double>(p.shape[1]))
-                 : 3 * all;
-  }
-  return static_cast<size_t>(bytes);
-}
-
-TrainPlan Trainer::make_plan() {
-  const Sample seen = sample();
-  TrainPlan plan;
-  plan.steps = epochs_.total;
-  plan.examples = data_.size();
-  plan.parameters = parameters_.count();
-  plan.trained_parameters = parameters_.trained();
-  plan.weight_bytes = 4 * static_cast<size_t>(plan.parameters);
-  plan.state_bytes = state_bytes(seen);
-  // What the process has now holds the weights, and the tokenizer.
-  const size_t now = parts_.host->memory().process_anonymous_bytes;
-  const auto try_it = [&](const CheckpointPolicy& policy, size_t tokens) {
-    network_.set_policy(policy);
-    budget_ = std::max(tokens, seen.longest);
-    const size_t planned = std::min(budget_, seen.tokens);
-    const size_t sequences = std::min(seen.sequences, planned);
-    plan.activation_bytes =
-        network_.bytes_for(static_cast<int64_t>(planned), static_cast<int64_t>(sequences),
-                           static_cast<int64_t>(seen.longest));
-    plan.gradient_checkpointing = to_string(policy);
-    plan.sub_batch_tokens = planned;
-    plan.peak_bytes = now + plan.state_bytes + plan.activation_bytes;
-    return !options_.memory_limit_bytes || plan.peak_bytes <= *options_.memory_limit_bytes;
-  };
-  const CheckpointPolicy asked = parse_policy(options_.gradient_checkpointing);
-  const size_t tokens = options_.sub_batch_tokens > 0 ? options_.sub_batch_tokens : kAnyTokens;
-  if (try_it(asked, tokens)) return plan;
-  // Cheapest first: attention is computed again in no time; then each layer; then smaller parts.
-  if (asked.recompute == Recompute::kNothing) {
-    for (const CheckpointPolicy policy : {CheckpointPolicy{Recompute::kAttention, 1},
-                                          {Recompute::kLayers, 2},
-                                          {Recompute::kLayers, 1}}) {
-      if (try_it(policy, tokens)) return plan;
-    }
-  }
-  const CheckpointPolicy last =
-      asked.recompute == Recompute::kNothing ? CheckpointPolicy{Recompute::kLayers, 1} : asked;
-  for (size_t part = seen.tokens / 2; part > seen.longest; part /= 2) {
-    if (try_it(last, part)) return plan;
-  }
-  if (try_it(last, seen.longest)) return plan;
-  fail(ErrorCode::kResourceExhausted,
-       "memory limit {}: the least that this run takes is {}: {} now with the weights, {} of "
-       "gradients and moments, {} of activations for {} tokens; freeze layers, shorten the texts, "
-       "or give more",
-       format_bytes(*options_.memory_limit_bytes), format_bytes(plan.peak_bytes), format_bytes(now),
-       format_bytes(plan.state_bytes), format_bytes(plan.activation_bytes), plan.sub_batch_tokens);
-}
-
 // ---- a step
 
 TrainBatch Trainer::batch_of(const Sequences& s, size_t begin, size_t end) const {
@@ -311,7 +210,8 @@ void Trainer::in_parts(const Sequences& s, size_t units, size_t sequences_of_uni
       if (error.code() != ErrorCode::kResourceExhausted || end == begin + 1) throw;
       budget_ = tokens(end) / 2;
       log_to(options_.log, LogLevel::kWarning,
-             "no memory for {} tokens at a time: going on with {}, with the same result",
+             "no memory for {} tokens at a time: going on with {}; the step is the same but for "
+             "rounding",
              tokens(end), budget_);
       continue;
     }
@@ -426,7 +326,7 @@ TrainStep Trainer::run_step(int64_t step) {
   out.epoch = static_cast<double>(step + 1) / static_cast<double>(epochs_.steps);
   out.learning_rate = options_.learning_rate * schedule_.factor(step);
   parameters_.zero_gradients(network_.ops());
-  step_seed_ = mixed(options_.seed, static_cast<uint64_t>(step));
+  step_seed_ = derived_key(options_.seed, static_cast<uint64_t>(step), kSteps);
   first_number_ = 0;
   for (size_t micro_batch = first; micro_batch < end; ++micro_batch) {
     const Batch& batch = batch_at(epoch, micro_batch);
@@ -461,12 +361,24 @@ TrainStep Trainer::run_step(int64_t step) {
 // ---- the run
 
 std::string Trainer::fingerprint() const {
+  // All that a step depends on; what only reports or spreads the work is left out.
+  const TrainOptions& o = options_;
   return fmt::format(
-      "data {}, {} steps, accumulation {}, learning rate {} {} warm-up {}, lengths {} and {}, "
-      "dropout {}",
-      data_.fingerprint(), epochs_.total, options_.gradient_accumulation_steps,
-      options_.learning_rate, options_.lr_scheduler_type, warmup_steps(options_, epochs_.total),
-      options_.query_max_len, options_.passage_max_len, options_.dropout);
+      "data {}, {} steps, accumulation {}, learning rate {} {} warm-up {}, weight decay {}, "
+      "clipping "
+      "{}, AdamW {} {} {}, lengths {} and {}, dropout {}, distillation {} {}, instructions \"{}\" "
+      "{} "
+      "\"{}\" {}, shuffled {}, temperature {}, normalised {}, dimensions [{}], own negatives {}, "
+      "M3 {} "
+      "{} {}, frozen {} {} {} {}",
+      data_.fingerprint(), epochs_.total, o.gradient_accumulation_steps, o.learning_rate,
+      o.lr_scheduler_type, warmup_steps(o, epochs_.total), o.weight_decay, o.max_grad_norm,
+      o.adam_beta1, o.adam_beta2, o.adam_epsilon, o.query_max_len, o.passage_max_len, o.dropout,
+      o.knowledge_distillation, o.kd_loss_type, o.query_instruction.value_or(""),
+      o.query_instruction_format, o.passage_instruction.value_or(""), o.passage_instruction_format,
+      o.shuffle_ratio, o.temperature, o.normalize_embeddings, fmt::join(o.mrl_dims, " "),
+      o.no_in_batch_neg, o.unified_finetuning, o.use_self_distill, o.self_distill_start_step,
+      o.freeze_words, o.fix_position_embedding, o.freeze_layers, o.fix_encoder);
 }
 
 TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
@@ -515,9 +427,11 @@ TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
   metrics.finish();
   report.final_loss = metrics.last_loss();
   report.losses = metrics.losses();
-  io::FileWriter curve(options_.output_dir / "training.svg");
-  curve.append(loss_curve_svg(report.losses));
-  curve.finish();
+  if (!report.losses.empty()) {
+    io::FileWriter curve(options_.output_dir / "training.svg");
+    curve.append(loss_curve_svg(report.losses));
+    curve.finish();
+  }
   if (!report.stopped) {
     write_model(*parts_.source, parts_.spec, parameters_, *stream_, options_.output_dir);
     if (events.saved) events.saved(options_.output_dir);

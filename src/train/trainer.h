@@ -55,6 +55,7 @@ class Trainer {
   };
 
   Epochs count_steps() const;
+  // plan.cc
   Sample sample() const;
   /// Chooses checkpointing and sub-batches for the limit; fills in the plan.
   TrainPlan make_plan();

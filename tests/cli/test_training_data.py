@@ -97,11 +97,13 @@ def test_split_goes_by_the_longest_text(tamis, tmp_path):
     ("distill", [], 65, "bad.jsonl:1: pos: expected an array, got a string"),
     ("mine", [], 65, "bad.jsonl:1: pos: expected an array, got a string"),
     ("split", [], 65, "bad.jsonl:1: pos: expected an array, got a string"),
+    ("mine -", [], 64, "read twice"),
     ("mine", ["--range_for_sampling", "9"], 64, "expected two ranks as in 10-210"),
     ("split", ["--bounds", "5", "2"], 64, "ascending numbers from 0"),
 ])
 def test_what_is_wrong_is_said(tamis, tmp_path, command, more, status, message):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"query": "q", "pos": "p", "neg": ["n"]}\n')
+    command, *data = [*command.split(), bad][:2]
     model = FIXTURES / ("xlmr-bi-cls-norm" if command == "mine" else "xlmr-ce")
-    assert message in tamis(command, "-m", model, bad, tmp_path / "out", *more, status=status).err
+    assert message in tamis(command, "-m", model, *data, tmp_path / "out", *more, status=status).err

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "backend/ref/ref_activation.h"
 #include "backend/ref/ref_int8.h"
 #include "backend/ref/ref_train_ops.h"
 #include "device/host_device.h"
@@ -25,20 +26,6 @@ size_t packed_bytes(int64_t in, int64_t out, DType dtype) {
 const float* packed_bias(const PackedLinear& w) {
   if (w.dtype != DType::kI8) return plain_linear_bias(w);
   return reinterpret_cast<const float*>(w.data + int8_bias_offset(w.in_features, w.out_features));
-}
-
-double activate(Activation activation, double x) {
-  switch (activation) {
-    case Activation::kGelu:
-      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-    case Activation::kTanh:
-      return std::tanh(x);
-    case Activation::kRelu:
-      return x < 0 ? 0 : x;
-    case Activation::kNone:
-      break;
-  }
-  return x;
 }
 
 void normalize(const std::vector<double>& v, const LayerNormWeights& w, float* y) {
@@ -99,7 +86,7 @@ class RefOps : public Ops {
         ref_int8_row(weights, x.row(r), sums.data());
         for (int64_t o = 0; o < out; ++o) {
           y.row(r)[o] =
-              static_cast<float>(activate(activation, sums[static_cast<size_t>(o)] + bias[o]));
+              static_cast<float>(ref_activate(activation, sums[static_cast<size_t>(o)] + bias[o]));
         }
       }
       return;
@@ -111,7 +98,7 @@ class RefOps : public Ops {
       for (int64_t r = 0; r < x.rows; ++r) {
         double sum = bias[o];
         for (size_t i = 0; i < row.size(); ++i) sum += double{x.row(r)[i]} * row[i];
-        y.row(r)[o] = static_cast<float>(activate(activation, sum));
+        y.row(r)[o] = static_cast<float>(ref_activate(activation, sum));
       }
     }
   }

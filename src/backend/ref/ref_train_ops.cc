@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "backend/ref/ref_activation.h"
 #include "device/dropout_mask.h"
 
 namespace tamis {
@@ -13,21 +14,7 @@ double at(const Factor& f, int64_t r, int64_t c) {
   return f.transposed ? f.mat.row(c)[r] : f.mat.row(r)[c];
 }
 
-/// f(x) and f'(x).
-double activate(Activation f, double x) {
-  switch (f) {
-    case Activation::kGelu:
-      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-    case Activation::kTanh:
-      return std::tanh(x);
-    case Activation::kRelu:
-      return x < 0 ? 0 : x;
-    case Activation::kNone:
-      break;
-  }
-  return x;
-}
-
+/// f'(x); what f is, ref_activate says.
 double derivative(Activation f, double x) {
   switch (f) {
     case Activation::kGelu:
@@ -186,7 +173,7 @@ class RefTrainOps : public TrainOps {
   void activate(Activation f, ConstMat x, Mat y) override {
     for (int64_t r = 0; r < x.rows; ++r) {
       for (int64_t i = 0; i < x.cols; ++i) {
-        y.row(r)[i] = static_cast<float>(tamis::activate(f, x.row(r)[i]));
+        y.row(r)[i] = static_cast<float>(ref_activate(f, x.row(r)[i]));
       }
     }
   }

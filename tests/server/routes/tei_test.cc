@@ -112,6 +112,12 @@ TEST(TeiTokens, HiddenStatesOfEveryEmbedder) {
   }
 }
 
+TEST(TeiTokens, NoMoreDimensionsThanThereAre) {
+  Served served({"xlmr-bi-mean", "xlmr-ce"});
+  EXPECT_EQ(served.good("/embed_all", {{"inputs", "a"}, {"dimensions", 4}})[0][0].size(), 4u);
+  EXPECT_GE(served.post("/embed_all", {{"inputs", "a"}, {"dimensions", 99999}}).status, 400);
+}
+
 TEST(TeiTokens, FirstOfThemIsWhatClsPools) {
   Served served({"bert-bi-cls"});
   const Json states = served.good("/embed_all", {{"inputs", kTexts[0]}});

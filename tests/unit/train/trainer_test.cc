@@ -130,6 +130,60 @@ TEST(Train, ABareEncoderBecomesAReranker) {
   }
 }
 
+/// A step of learning rate 0: what is written is what training began with.
+TrainOptions first_state(const fs::path& out, const std::string& name) {
+  TrainOptions o = small_run(out, name);
+  o.max_steps = 1;
+  o.warmup_steps = 5;
+  return o;
+}
+
+TEST(Train, ABertsPoolerBecomesTheFirstLayerOfItsHead) {
+  Folder folder;
+  train(first_state(folder / "out", "bert-bi-mean-norm"));
+  const auto before = io::Checkpoint::open(model("bert-bi-mean-norm"));
+  const auto after = io::Checkpoint::open(folder / "out");
+  for (const std::string name : {"pooler.dense.weight", "pooler.dense.bias"}) {
+    const TensorView *old = before.find(name), *now = after.find("bert." + name);
+    ASSERT_NE(now, nullptr);
+    EXPECT_TRUE(
+        std::equal(now->bytes.begin(), now->bytes.end(), old->bytes.begin(), old->bytes.end()));
+  }
+}
+
+TEST(Train, HeadsThatNoLossSeesDoNotDecay) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "out", "xlmr-m3");
+  o.task = TrainTask::kEmbedder;
+  o.weight_decay = 0.5;
+  train(o);
+  const auto head = io::Checkpoint::open_file(folder / "out/colbert_linear.pt");
+  const auto was = io::Checkpoint::open_file(model("xlmr-m3") / "colbert_linear.pt");
+  const TensorView *now = head.find("weight"), *old = was.find("weight");
+  std::vector<float> a(static_cast<size_t>(element_count(now->shape))), b(a.size());
+  convert_to_f32(now->dtype, now->bytes.data(), a.data(), a.size());
+  convert_to_f32(old->dtype, old->bytes.data(), b.data(), b.size());
+  EXPECT_EQ(a, b);
+}
+
+TEST(Train, AnotherRunIsNotContinued) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "out");
+  o.save_steps = 4;
+  train(o);
+  o.resume = true;
+  const std::vector<std::function<void(TrainOptions&)>> changes = {
+      [](auto& p) { p.seed = 1; },          [](auto& p) { p.weight_decay = 0.1; },
+      [](auto& p) { p.max_grad_norm = 2; }, [](auto& p) { p.freeze_layers = 1; },
+      [](auto& p) { p.dropout = false; },   [](auto& p) { p.query_instruction = "q"; }};
+  for (const auto& change : changes) {
+    TrainOptions other = o;
+    change(other);
+    EXPECT_NE(error_of([&] { train(other); }, ErrorCode::kInvalidArgument).find("was another one"),
+              std::string::npos);
+  }
+}
+
 TEST(Train, ResumedIsUninterruptedBitForBit) {
   Folder folder;
   for (const bool embedder : {false, true}) {

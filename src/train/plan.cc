@@ -1,0 +1,113 @@
+// What memory a run will take, and what is chosen so that it is enough.
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/byte_size.h"
+#include "base/fail.h"
+#include "train/trainer.h"
+
+namespace tamis::training {
+namespace {
+
+constexpr size_t kSampledBatches = 128;
+constexpr size_t kAnyTokens = size_t{1} << 30;
+
+/// Bytes of pages that `rows` rows, anywhere in a table, lie on.
+double bytes_of_rows(double rows, double table_bytes, double row_bytes) {
+  constexpr double kPage = 4096;
+  const double pages = table_bytes / kPage, span = 1 + row_bytes / kPage;
+  return kPage * pages * (1 - std::exp(-rows * span / pages));
+}
+
+}  // namespace
+
+Trainer::Sample Trainer::sample() const {
+  Sample out;
+  std::set<int32_t> words;
+  size_t half = 0;
+  const auto run = static_cast<size_t>(epochs_.total) * options_.gradient_accumulation_steps;
+  const size_t seen = std::min(run, epochs_.micro_batches);
+  out.batches = std::min(kSampledBatches, seen);
+  for (size_t i = 0; i < out.batches; ++i) {
+    const Sequences s = sequences_of(batch_at(0, i), 0);
+    const size_t n = s.encodings.size();
+    out.tokens = std::max(out.tokens, s.tokens(0, n));
+    out.sequences = std::max(out.sequences, n);
+    out.longest = std::max(out.longest, s.longest());
+    for (const text::Encoding& e : s.encodings) words.insert(e.ids.begin(), e.ids.end());
+    if (i + 1 == (out.batches + 1) / 2) half = words.size();
+  }
+  // The number of distinct words grows as a power of the length of a text (Heaps).
+  out.words = static_cast<double>(words.size());
+  if (out.batches >= 2 && half > 0 && seen > out.batches) {
+    const double power = std::log2(out.words / static_cast<double>(half));
+    out.words *= std::pow(static_cast<double>(seen) / static_cast<double>(out.batches), power);
+  }
+  out.words = std::min(out.words, static_cast<double>(parts_.spec.config.vocab_size));
+  return out;
+}
+
+size_t Trainer::state_bytes(const Sample& sample) const {
+  double bytes = 0;
+  for (const Parameter& p : parameters_.all()) {
+    if (!p.trains()) continue;
+    const double all = 4.0 * static_cast<double>(p.size);
+    bytes += p.slot == Slot::kWords && options_.weight_decay == 0
+                 ? 3 * bytes_of_rows(sample.words, all, 4.0 * static_cast<double>(p.shape[1]))
+                 : 3 * all;
+  }
+  return static_cast<size_t>(bytes);
+}
+
+TrainPlan Trainer::make_plan() {
+  const Sample seen = sample();
+  TrainPlan plan;
+  plan.steps = epochs_.total;
+  plan.examples = data_.size();
+  plan.parameters = parameters_.count();
+  plan.trained_parameters = parameters_.trained();
+  plan.weight_bytes = 4 * static_cast<size_t>(plan.parameters);
+  plan.state_bytes = state_bytes(seen);
+  // What the process has now holds the weights, and the tokenizer.
+  const size_t now = parts_.host->memory().process_anonymous_bytes;
+  const auto try_it = [&](const CheckpointPolicy& policy, size_t tokens) {
+    network_.set_policy(policy);
+    budget_ = std::max(tokens, seen.longest);
+    const size_t planned = std::min(budget_, seen.tokens);
+    const size_t sequences = std::min(seen.sequences, planned);
+    plan.activation_bytes =
+        network_.bytes_for(static_cast<int64_t>(planned), static_cast<int64_t>(sequences),
+                           static_cast<int64_t>(seen.longest));
+    plan.gradient_checkpointing = to_string(policy);
+    plan.sub_batch_tokens = planned;
+    plan.peak_bytes = now + plan.state_bytes + plan.activation_bytes;
+    return !options_.memory_limit_bytes || plan.peak_bytes <= *options_.memory_limit_bytes;
+  };
+  const CheckpointPolicy asked = parse_policy(options_.gradient_checkpointing);
+  const size_t tokens = options_.sub_batch_tokens > 0 ? options_.sub_batch_tokens : kAnyTokens;
+  if (try_it(asked, tokens)) return plan;
+  // Cheapest first: attention is computed again in no time; then each layer; then smaller parts.
+  if (asked.recompute == Recompute::kNothing) {
+    for (const CheckpointPolicy policy : {CheckpointPolicy{Recompute::kAttention, 1},
+                                          {Recompute::kLayers, 2},
+                                          {Recompute::kLayers, 1}}) {
+      if (try_it(policy, tokens)) return plan;
+    }
+  }
+  const CheckpointPolicy last =
+      asked.recompute == Recompute::kNothing ? CheckpointPolicy{Recompute::kLayers, 1} : asked;
+  for (size_t part = seen.tokens / 2; part > seen.longest; part /= 2) {
+    if (try_it(last, part)) return plan;
+  }
+  if (try_it(last, seen.longest)) return plan;
+  fail(ErrorCode::kResourceExhausted,
+       "memory limit {}: the least that this run takes is {}: {} now with the weights, {} of "
+       "gradients and moments, {} of activations for {} tokens; freeze layers, shorten the texts, "
+       "or give more",
+       format_bytes(*options_.memory_limit_bytes), format_bytes(plan.peak_bytes), format_bytes(now),
+       format_bytes(plan.state_bytes), format_bytes(plan.activation_bytes), plan.sub_batch_tokens);
+}
+
+}  // namespace tamis::training
