@@ -19,6 +19,7 @@
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "ranks.h"
 #include "tamis/place.h"
 
 namespace tamis::cli {
@@ -129,7 +130,8 @@ int run(Options options) {
     how.passage_instruction = plain(options.passage_instruction);
   if (!options.memory_limit.empty())
     how.memory_limit_bytes = parse_bytes(plain(options.memory_limit));
-  how.device = options.device;
+  how.ranks = ranks_of_environment();
+  how.device = device_of_environment(options.device);
   how.isa = options.isa;
   how.threads = static_cast<int>(options.threads);
   how.log = notices.sink();
@@ -161,6 +163,7 @@ int run(Options options) {
   const TrainReport report = train(how, events, stop_requests().get_token());
   progress.clear();
   output.finish();
+  if (how.ranks.rank > 0) return report.stopped ? 130 : 0;  // rank 0 tells how it went
   if (report.stopped) {
     notices.say("stopped; go on with --resume_from_checkpoint");
     return 130;
@@ -251,6 +254,13 @@ void add_training_options(CLI::App& app, Options& options) {
   run.flag("fix_position_embedding", o.fix_position_embedding, "the position table stays");
   run.flag("freeze_words", o.freeze_words, "the word table stays");
   run.value("freeze_layers", o.freeze_layers, "N", "embeddings and N layers from the bottom stay");
+  Group lora(app, "LoRA");
+  lora.flag("use_lora", o.use_lora, "low-rank adapters and heads train, all else stays");
+  lora.value("lora_rank", o.lora_rank, "N", "default: 64");
+  lora.number("lora_alpha", o.lora_alpha, "an adapter counts alpha / rank (default: 16)");
+  lora.number("lora_dropout", o.lora_dropout, "of what an adapter reads (default: 0.1)");
+  lora.value("target_modules", o.target_modules, "NAME...",
+             "query, output.dense, ... (default: all-linear, of the layers)");
 }
 
 void add_safety_options(CLI::App& app, Options& options) {
@@ -273,7 +283,7 @@ void add_safety_options(CLI::App& app, Options& options) {
   safety.value("logging_steps", o.logging_steps, "N", "a line after so many (default: 10)");
   Group device(app, "Device");
   device.count("threads", options.threads, 0, "that compute (default: one for each core)");
-  device.value("device", options.device, "NAME", "default: cpu");
+  device.value("device", options.device, "NAME", "or several, each with its own batch: cpu,cpu");
   device.value("isa", options.isa, "NAME", "instruction set of the cpu");
 }
 
@@ -288,6 +298,8 @@ void add_embedder_options(CLI::App& app, TrainOptions& o) {
                  "Matryoshka: the losses of these first dimensions");
   embedder.flag("same_dataset_within_batch", o.same_dataset_within_batch, "each batch of one PATH");
   embedder.flag("no_in_batch_neg", o.no_in_batch_neg, "a query's own negatives alone");
+  embedder.flag("negatives_cross_device", o.negatives_cross_device,
+                "the passages of all devices are negatives");
 }
 
 void add_m3_options(CLI::App& app, TrainOptions& o) {
@@ -324,7 +336,6 @@ void add_ignored_options(CLI::App& app, Options& options) {
                            "drop_threshold",
                            "do_train",
                            "model_type",
-                           "negatives_cross_device",
                            "optim",
                            "token",
                            "save_safetensors"}) {

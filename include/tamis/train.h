@@ -19,6 +19,16 @@ enum class TrainTask {
   kM3,        ///< BGE-M3: vectors, lexical weights and ColBERT vectors together
 };
 
+/// One process of several that train one model: each with one device, and where they meet. Rank 0
+/// listens there, writes the model and gives the events.
+struct TrainRanks {
+  int rank = 0;
+  int size = 1;
+  std::string address = "127.0.0.1";
+  int port = 29500;
+  double timeout_s = 1800;  ///< in which a rank that is waited for must come
+};
+
 /// Names and defaults are those of FlagEmbedding and of transformers.TrainingArguments, which
 /// docs/training.md tells apart from our own.
 struct TrainOptions {
@@ -47,6 +57,7 @@ struct TrainOptions {
   std::string kd_loss_type = "kl_div";  ///< or "m3_kd_loss"
   std::vector<int64_t> mrl_dims;        ///< Matryoshka
   bool no_in_batch_neg = false;         ///< also of data whose name ends so
+  bool negatives_cross_device = false;  ///< the passages of all devices are a query's negatives
 
   // BGE-M3.
   bool unified_finetuning = true;        ///< all three; false: vectors alone, as an embedder
@@ -76,6 +87,14 @@ struct TrainOptions {
   bool fix_position_embedding = false;
   int64_t freeze_layers = 0;  ///< the embeddings and so many layers from the bottom
 
+  // Low-rank adapters beside the matrices of the layers, which, as all else but heads, stay as they
+  // are. What is written has them added up, and as peft has them in output_dir/lora.
+  bool use_lora = false;
+  int64_t lora_rank = 64;
+  double lora_alpha = 16;     ///< the product counts lora_alpha / lora_rank
+  double lora_dropout = 0.1;  ///< of what an adapter reads
+  std::vector<std::string> target_modules = {"all-linear"};  ///< or names: "query", "output.dense"
+
   // Memory.
   std::string gradient_checkpointing = "none";  ///< "attention", or of every so many layers: "1"
   size_t sub_batch_tokens =
@@ -93,9 +112,12 @@ struct TrainOptions {
   int64_t logging_steps = 10;
 
   // The machine.
+  /// "cpu", or several separated by commas: each with a copy of the model and a batch of
+  /// per_device_train_batch_size; their steps are those of one device with all of them.
   std::string device = "cpu";
+  TrainRanks ranks;
   std::string isa;
-  int threads = 0;
+  int threads = 0;  ///< that compute, of all devices together; 0 = one for each core
   LogSink log;
 };
 
@@ -153,7 +175,7 @@ struct TrainEvents {
 /// the tokenizer's files, metrics.jsonl, training.svg (the losses); checkpoints below it as
 /// checkpoint-N, whole or not at all. Errors: invalid_argument (an option), data_loss (a line of
 /// data: file, line, field, expected, got; or the model), not_found, unimplemented,
-/// resource_exhausted (memory or disk), unavailable.
+/// resource_exhausted (memory or disk), unavailable (also: another rank has ended).
 TrainReport train(const TrainOptions& options, const TrainEvents& events = {},
                   std::stop_token stop = {});
 

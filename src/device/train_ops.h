@@ -109,6 +109,9 @@ class TrainOps {
   virtual void dropout(ConstMat x, ConstMat residual, const Dropout& dropout,
                        const uint32_t* noise_rows, Mat y) = 0;
 
+  /// x *= factor
+  virtual void scale(Mat x, float factor) = 0;
+
   virtual void attention(const TrainAttention& a, Mat out) = 0;
   /// out: what attention made. d_q, d_k and d_v are written; they must not overlap the operands.
   virtual void attention_backward(const TrainAttention& a, ConstMat out, ConstMat d_out, Mat d_q,

@@ -17,7 +17,8 @@ void check_output(const TrainOptions& options) {
     fail(ErrorCode::kInvalidArgument, "output_dir: expected a directory, got none");
   }
   std::error_code ignored;
-  if (options.resume || options.overwrite_output_dir) return;
+  // Rank 0 may have begun to write there.
+  if (options.resume || options.overwrite_output_dir || options.ranks.rank > 0) return;
   if (fs::exists(options.output_dir, ignored) && !fs::is_empty(options.output_dir, ignored)) {
     fail(ErrorCode::kInvalidArgument,
          "{}: is not empty; give another output_dir, go on from its newest checkpoint "
@@ -40,12 +41,35 @@ TrainReport train(const TrainOptions& options, const TrainEvents& events, std::s
   parts.tokenizer = text::Tokenizer::load(options.model_name_or_path, options.log);
   const auto devices = device_set(load);
   const std::vector<DeviceName> names = parse_device_names(options.device);
-  if (names.size() != 1) {
-    fail(ErrorCode::kUnimplemented, "device: training runs on one, got \"{}\"", options.device);
-  }
-  parts.device = devices->open(names.front(), options.isa);
+  std::vector<std::shared_ptr<Device>> opened;
+  for (const DeviceName& name : names) opened.push_back(devices->open(name, options.isa));
   parts.host = &devices->host();
-  return training::Trainer(parts, options).run(events, stop);
+  const auto run = [&](std::shared_ptr<training::Collective> collective, size_t device,
+                       const TrainOptions& how) {
+    training::TrainerParts own = parts;
+    own.device = opened[device];
+    own.collective = std::move(collective);
+    own.devices_here = opened.size();
+    return training::Trainer(own, how).run(events, stop);
+  };
+  if (names.size() == 1) {
+    return run(training::connect_ranks(options.ranks), 0, options);
+  }
+  if (options.ranks.size > 1) {
+    fail(ErrorCode::kInvalidArgument, "device: a process of several has one device, got \"{}\"",
+         options.device);
+  }
+  const int count = static_cast<int>(names.size());
+  TrainOptions shared = options;
+  const int cores = options.threads > 0 ? options.threads : parts.host->usable_cores();
+  shared.threads = std::max(1, cores / count);
+  TrainReport report;
+  training::run_on_threads(count, [&](const std::shared_ptr<training::Collective>& collective) {
+    const auto rank = static_cast<size_t>(collective->rank());
+    TrainReport own = run(collective, rank, shared);
+    if (rank == 0) report = std::move(own);
+  });
+  return report;
 }
 
 }  // namespace tamis

@@ -41,6 +41,8 @@ void Activations::plan(const ModelSpec& spec, const CheckpointPolicy& policy,
   intermediate_ = spec.config.intermediate_size;
   widest_ = std::max(hidden_, shape.outputs);
   layers_ = spec.config.num_hidden_layers;
+  lowest_ = std::min(shape.lowest, layers_);
+  rank_ = shape.rank;
   scratch_bytes_ = scratch;
   int64_t end = 0;
   const auto take = [&](int64_t floats) {
@@ -51,22 +53,25 @@ void Activations::plan(const ModelSpec& spec, const CheckpointPolicy& policy,
   const int64_t t = tokens_, h = hidden_, f = intermediate_;
   const int64_t attention = aligned(3 * t * h) + aligned(t * h);
   const int64_t rest = 2 * aligned(t * h) + aligned(t * f) + 2 * aligned(2 * t);
+  // Layers that do not learn share the first record.
+  const int64_t kept = layers_ - lowest_ + (lowest_ > 0 ? 1 : 0);
   records_ = end;
   switch (policy.recompute) {
     case Recompute::kNothing:
       record_size_ = attention + rest;
-      end += layers_ * record_size_;
+      end += kept * record_size_;
       break;
     case Recompute::kAttention:
       record_size_ = rest;
-      end += layers_ * record_size_;
+      end += kept * record_size_;
       shared_ = take(attention);
       break;
     case Recompute::kLayers:
       record_size_ = attention + rest;
       end += std::min(policy.every, layers_) * record_size_;
       segments_ = end;
-      end += (layers_ + policy.every - 1) / policy.every * aligned(t * h);
+      end +=
+          ((layers_ + policy.every - 1) / policy.every - lowest_ / policy.every) * aligned(t * h);
       break;
   }
   embedding_ = take(t * h);
@@ -78,6 +83,9 @@ void Activations::plan(const ModelSpec& spec, const CheckpointPolicy& policy,
   wide_ = take(t * std::max(2 * f, 4 * h));
   head_ = take(4 * aligned(sequences_ * widest_));
   token_head_ = take(t * shape.token_outputs);
+  aligned_rank_ = aligned(t * rank_);
+  low_rank_ = take(2 * aligned_rank_);
+  adapter_input_ = take(shape.adapter_dropout ? t * std::max(f, h) : 0);
   indices_ = take(index_count(t, sequences_));
   scratch_ = take(static_cast<int64_t>((scratch + sizeof(float) - 1) / sizeof(float)));
   floats_ = end;
@@ -101,7 +109,12 @@ void Activations::reserve(const ModelSpec& spec, const CheckpointPolicy& policy,
 }
 
 LayerRecord Activations::record(int64_t layer) const {
-  const int64_t slot = policy_.recompute == Recompute::kLayers ? layer % policy_.every : layer;
+  int64_t slot = layer % policy_.every;
+  if (policy_.recompute != Recompute::kLayers && lowest_ > 0) {
+    slot = std::max<int64_t>(0, layer - lowest_ + 1);
+  } else if (policy_.recompute != Recompute::kLayers) {
+    slot = layer;
+  }
   int64_t next = records_ + slot * record_size_;
   const auto take = [&](int64_t cols) {
     const Mat m = matrix(next, cols);
@@ -121,7 +134,8 @@ LayerRecord Activations::record(int64_t layer) const {
 }
 
 Mat Activations::segment_input(int64_t segment) const {
-  return matrix(segments_ + segment * aligned(tokens_ * hidden_), hidden_);
+  return matrix(segments_ + (segment - lowest_ / policy_.every) * aligned(tokens_ * hidden_),
+                hidden_);
 }
 
 Mat Activations::head(int which, int64_t cols) const {

@@ -43,6 +43,9 @@ struct ActivationShape {
   int64_t sequences = 0;
   int64_t outputs = 1;        ///< numbers of a sequence
   int64_t token_outputs = 0;  ///< numbers of a token: BGE-M3's heads
+  int64_t lowest = 0;         ///< layer that learns: what those below it leave behind is not kept
+  int64_t rank = 0;           ///< of adapters
+  bool adapter_dropout = false;
 };
 
 class Activations {
@@ -57,7 +60,9 @@ class Activations {
   void release() { buffer_ = {}; }
 
   LayerRecord record(int64_t layer) const;
-  Mat segment_input(int64_t segment) const;  ///< with kLayers
+  /// With kLayers; whether it is kept is keeps_segment.
+  Mat segment_input(int64_t segment) const;
+  bool keeps_segment(int64_t segment) const { return segment >= lowest_ / policy_.every; }
   Mat embedding_sum() const { return matrix(embedding_, hidden_); }
   float* embedding_stats() const { return at(stats_); }
   Mat hidden() const { return matrix(x_, hidden_); }           ///< what flows through the layers
@@ -72,6 +77,10 @@ class Activations {
   /// [sequences, .], four of the wider of hidden and outputs.
   Mat head(int which, int64_t cols) const;
   Mat token_head(int64_t cols) const { return matrix(token_head_, cols); }
+  /// [tokens, rank]: what lies between an adapter's two products, and its gradient.
+  Mat low_rank(int which) const { return matrix(low_rank_ + which * aligned_rank_, rank_); }
+  /// An adapter's input after dropout; only with adapter_dropout.
+  Mat adapter_input(int64_t cols) const { return matrix(adapter_input_, cols); }
   int32_t* indices() const;
   std::span<std::byte> scratch() const;
 
@@ -84,11 +93,13 @@ class Activations {
 
   Buffer buffer_;
   CheckpointPolicy policy_;
-  int64_t tokens_ = 0, sequences_ = 0, hidden_ = 0, intermediate_ = 0, widest_ = 0, layers_ = 0;
+  int64_t tokens_ = 0, sequences_ = 0, hidden_ = 0, intermediate_ = 0, widest_ = 0, layers_ = 0,
+          lowest_ = 0, rank_ = 0;
   // Offsets in floats.
   int64_t records_ = 0, record_size_ = 0, shared_ = 0, segments_ = 0, embedding_ = 0, stats_ = 0,
           x_ = 0, gradient_ = 0, temporary_ = 0, again_ = 0, wide_ = 0, head_ = 0, token_head_ = 0,
-          indices_ = 0, scratch_ = 0, floats_ = 0;
+          low_rank_ = 0, aligned_rank_ = 0, adapter_input_ = 0, indices_ = 0, scratch_ = 0,
+          floats_ = 0;
   size_t scratch_bytes_ = 0;
 };
 

@@ -19,6 +19,28 @@ size_t Sequences::longest() const {
   return out;
 }
 
+Sequences Sequences::share(size_t begin, size_t end) const {
+  Sequences out;
+  out.groups = end - begin;
+  out.group_size = group_size;
+  const auto add = [&](size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i) {
+      out.encodings.push_back(encodings[i]);
+      out.numbers.push_back(numbers[i]);
+    }
+  };
+  const size_t queries = encodings.size() - groups * group_size;  // 0 where pairs were made
+  if (queries > 0) add(begin, end);
+  add(queries + begin * group_size, queries + end * group_size);
+  if (!teacher.empty()) {
+    const auto at = [&](size_t group) {
+      return teacher.begin() + static_cast<std::ptrdiff_t>(group * group_size);
+    };
+    out.teacher.assign(at(begin), at(end));
+  }
+  return out;
+}
+
 PackedBatch Sequences::pack(size_t begin, size_t end, const PositionRule& rule) const {
   std::vector<SequenceView> views;
   for (size_t i = begin; i < end; ++i) views.push_back({encodings[i].ids, encodings[i].type_ids});
@@ -77,6 +99,8 @@ Sequences Tokenize::operator()(std::span<const Group> groups) const {
     }
     out.teacher.insert(out.teacher.end(), g.teacher.begin(), g.teacher.end());
   }
+  out.numbers.resize(out.encodings.size());
+  std::iota(out.numbers.begin(), out.numbers.end(), 0);
   return out;
 }
 

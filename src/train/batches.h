@@ -19,7 +19,10 @@ struct Sequences {
   std::vector<double> teacher;  ///< [groups * group size] or empty
   size_t groups = 0;
   size_t group_size = 0;
+  std::vector<int32_t> numbers;  ///< of each sequence in its micro-batch, all devices together
 
+  /// Those of a part of the groups.
+  Sequences share(size_t begin, size_t end) const;
   size_t tokens(size_t begin, size_t end) const;
   size_t longest() const;
   PackedBatch pack(size_t begin, size_t end, const PositionRule& rule) const;

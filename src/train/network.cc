@@ -1,6 +1,7 @@
 #include "train/network.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/fail.h"
 
@@ -36,8 +37,15 @@ int64_t Network::outputs() const {
 }
 
 ActivationShape Network::shape(int64_t tokens, int64_t sequences) const {
-  return {tokens, sequences, outputs(),
-          options_.token_heads ? std::max<int64_t>(1, spec_.colbert_dimension) : 0};
+  ActivationShape out;
+  out.tokens = tokens;
+  out.sequences = sequences;
+  out.outputs = outputs();
+  out.token_outputs = options_.token_heads ? std::max<int64_t>(1, spec_.colbert_dimension) : 0;
+  out.lowest = parameters_.lowest_trained();
+  out.rank = parameters_.lora().rank;
+  out.adapter_dropout = parameters_.lora().dropout > 0;
+  return out;
 }
 
 TrainShape Network::train_shape(int64_t tokens, int64_t longest) const {
@@ -66,6 +74,16 @@ Dropout Network::dropout(Site site, int64_t layer) const {
                                             : options_.dropout.hidden;
   out.seed = seed_;
   out.site = static_cast<uint32_t>(layer) * 8 + static_cast<uint32_t>(site);
+  return out;
+}
+
+Dropout Network::adapter_dropout(const Adapter& adapter) const {
+  constexpr uint32_t kAdapters = uint32_t{1} << 31;  // above the sites of any layer
+  Dropout out;
+  if (!drop_) return out;
+  out.rate = parameters_.lora().dropout;
+  out.seed = seed_;
+  out.site = kAdapters | adapter.site;
   return out;
 }
 
@@ -110,6 +128,11 @@ void Network::upload(const TrainBatch& batch) {
 
 void Network::linear(const Linear& w, ConstMat x, Mat y) {
   ops_.product({x}, {w.matrix(), true}, w.bias, false, y);
+  for (const Adapter& adapter : w.adapters) {
+    const Mat low = low_rank(adapter, adapter_input(adapter, x));
+    ops_.product({low}, {adapter.b, true}, nullptr, true,
+                 y.col_range(adapter.begin, adapter.begin + adapter.b.rows));
+  }
 }
 
 void Network::linear_backward(const Linear& w, ConstMat x, ConstMat d_y, bool accumulate, Mat d_x) {
@@ -118,11 +141,60 @@ void Network::linear_backward(const Linear& w, ConstMat x, ConstMat d_y, bool ac
     ops_.add_columns(d_y, w.d_bias);
   }
   if (d_x.data != nullptr) ops_.product({d_y}, {w.matrix()}, nullptr, accumulate, d_x);
+  for (const Adapter& adapter : w.adapters) adapter_backward(adapter, x, d_y, d_x);
+}
+
+// ---- adapters
+
+ConstMat Network::adapter_input(const Adapter& adapter, ConstMat x) {
+  const Dropout d = adapter_dropout(adapter);
+  if (!d) return x;
+  const Mat dropped = activations_.adapter_input(x.cols);
+  ops_.dropout(x, {}, d, batch_.noise_rows, dropped);
+  return dropped;
+}
+
+Mat Network::low_rank(const Adapter& adapter, ConstMat input) {
+  const Mat low = activations_.low_rank(0);
+  ops_.product({input}, {adapter.a, true}, nullptr, false, low);
+  ops_.scale(low, parameters_.lora().scale());
+  return low;
+}
+
+void Network::adapter_backward(const Adapter& adapter, ConstMat x, ConstMat d_y, Mat d_x) {
+  const ConstMat d_part = d_y.col_range(adapter.begin, adapter.begin + adapter.b.rows);
+  const ConstMat input = adapter_input(adapter, x);
+  ops_.product({d_part, true}, {low_rank(adapter, input)}, nullptr, true, adapter.d_b);
+  const Mat d_low = activations_.low_rank(1);
+  ops_.product({d_part}, {adapter.b}, nullptr, false, d_low);
+  ops_.scale(d_low, parameters_.lora().scale());
+  ops_.product({d_low, true}, {input}, nullptr, true, adapter.d_a);
+  if (d_x.data == nullptr) return;
+  const Dropout d = adapter_dropout(adapter);
+  if (!d) {
+    ops_.product({d_low}, {adapter.a}, nullptr, true, d_x);
+    return;
+  }
+  const Mat d_input = activations_.adapter_input(x.cols);  // the input is not needed any more
+  ops_.product({d_low}, {adapter.a}, nullptr, false, d_input);
+  ops_.dropout(d_input, d_x, d, batch_.noise_rows, d_x);
 }
 
 void Network::norm_backward(const Norm& norm, ConstMat d_y, ConstMat x, const float* stats,
                             Mat d_x) {
   ops_.layer_norm_backward(d_y, x, stats, norm.weights.gamma, d_x, norm.d_gamma, norm.d_beta);
+}
+
+void Network::watch(bool on) {
+  watched_ = on;
+  not_finite_.clear();
+}
+
+void Network::look_at(ConstMat m, const std::string& where) {
+  if (!watched_ || !not_finite_.empty()) return;
+  if (!std::isfinite(ops_.sum_of_squares(m.data, {nullptr, 1, m.rows * m.cols}))) {
+    not_finite_ = where;
+  }
 }
 
 // ---- embeddings
@@ -341,17 +413,24 @@ void Network::token_heads_backward(const NetworkOutput& d) {
 NetworkOutput Network::forward(const TrainBatch& batch, bool keep) {
   upload(batch);
   run_embeddings();
+  look_at(activations_.hidden(), "the embeddings");
   const int64_t layers = spec_.config.num_hidden_layers;
   const bool segments = options_.policy.recompute == Recompute::kLayers;
   for (int64_t i = 0; i < layers; ++i) {
-    if (keep && segments && i % options_.policy.every == 0) {
+    if (keep && segments && i % options_.policy.every == 0 &&
+        activations_.keeps_segment(i / options_.policy.every)) {
       ops_.dropout(activations_.hidden(), {}, {}, batch_.noise_rows,
                    activations_.segment_input(i / options_.policy.every));
     }
     run_layer(i);
+    look_at(activations_.hidden(), fmt::format("layer {}", i));
   }
   kept_segment_ = segments ? (layers - 1) / options_.policy.every : -1;
-  return run_head();
+  NetworkOutput out = run_head();
+  for (const float x : out.vectors) {
+    if (watched_ && not_finite_.empty() && !std::isfinite(x)) not_finite_ = "the head";
+  }
+  return out;
 }
 
 void Network::backward(const NetworkOutput& d_outputs) {
@@ -364,16 +443,14 @@ void Network::backward(const NetworkOutput& d_outputs) {
   }
   const int64_t layers = spec_.config.num_hidden_layers;
   const bool segments = options_.policy.recompute == Recompute::kLayers;
-  int64_t lowest = 0;  // layer that trains; below it nothing has a gradient
-  const bool embeddings_train = parameters_.at(Slot::kEmbeddingGamma).trains();
-  while (!embeddings_train && lowest < layers && !parameters_.layer(lowest).trains) ++lowest;
-  for (int64_t i = layers - 1; i >= lowest; --i) {
+  for (int64_t i = layers - 1; i >= parameters_.lowest_trained(); --i) {
     if (segments && i / options_.policy.every != kept_segment_) {
       run_segment(i / options_.policy.every);
     }
     layer_backward(i);
+    look_at(activations_.gradient(), fmt::format("the gradient of layer {}", i));
   }
-  if (embeddings_train) embeddings_backward();
+  embeddings_backward();
   stream_->synchronize(options_.timeout);
 }
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "batch/packed_batch.h"
@@ -65,6 +66,10 @@ class Network {
   const ModelSpec& spec() const { return spec_; }
   TrainOps& ops() const { return ops_; }
   Stream& stream() const { return *stream_; }
+  /// Looks at each layer from now on, for first_not_finite.
+  void watch(bool on);
+  /// Where numbers first were not finite since watch(true); "" = nowhere.
+  const std::string& first_not_finite() const { return not_finite_; }
   void set_policy(const CheckpointPolicy& policy) { options_.policy = policy; }
 
  private:
@@ -85,12 +90,18 @@ class Network {
     kHeadOut
   };
   Dropout dropout(Site site, int64_t layer = 0) const;
+  Dropout adapter_dropout(const Adapter& adapter) const;
   ActivationShape shape(int64_t tokens, int64_t sequences) const;
   TrainShape train_shape(int64_t tokens, int64_t longest) const;
 
   void upload(const TrainBatch& batch);
   TrainAttention attention(const LayerRecord& record, int64_t layer) const;
   void linear(const Linear& w, ConstMat x, Mat y);
+  /// The adapter's input: x after dropout of its own.
+  ConstMat adapter_input(const Adapter& adapter, ConstMat x);
+  /// Of the adapter: scaled A x, [tokens, rank].
+  Mat low_rank(const Adapter& adapter, ConstMat input);
+  void adapter_backward(const Adapter& adapter, ConstMat x, ConstMat d_y, Mat d_x);
   /// d_x (+)= d_y W, unless d_x.data is null; gradients of W and b.
   void linear_backward(const Linear& w, ConstMat x, ConstMat d_y, bool accumulate, Mat d_x);
   void norm_backward(const Norm& norm, ConstMat d_y, ConstMat x, const float* stats, Mat d_x);
@@ -115,6 +126,7 @@ class Network {
   /// BGE-M3's heads: the rest of the gradient of the last layer's output.
   void token_heads_backward(const NetworkOutput& d_outputs);
   std::vector<float> download(ConstMat m);
+  void look_at(ConstMat m, const std::string& where);
 
   ModelSpec spec_;
   Parameters& parameters_;
@@ -128,6 +140,8 @@ class Network {
   OnDevice batch_;
   uint64_t seed_ = 0;
   bool drop_ = false;
+  bool watched_ = false;
+  std::string not_finite_;
   int64_t kept_segment_ = -1;  ///< whose records hold what forward left
 };
 

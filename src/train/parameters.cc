@@ -46,7 +46,7 @@ const TensorView* stored(const HostModel& model, const SlotSpec& s) {
 
 bool is_frozen(const SlotSpec& slot, const Freeze& freeze) {
   if (is_token_head(slot.slot)) return !freeze.token_heads_train;
-  if (freeze.encoder) return !is_head(slot.slot);
+  if (freeze.encoder || freeze.lora) return !is_head(slot.slot);
   if (slot.slot == Slot::kWords) return freeze.words || freeze.layers > 0;
   if (slot.slot == Slot::kPositions) return freeze.positions || freeze.layers > 0;
   if (is_embedding(slot.slot)) return freeze.layers > 0;
@@ -57,6 +57,24 @@ bool is_frozen(const SlotSpec& slot, const Freeze& freeze) {
 double normal(PhiloxStream& random) {
   const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
   return radius * std::cos(2 * std::numbers::pi * random.uniform());
+}
+
+/// For now a mark; allocate gives each its place.
+float* const kTrains = reinterpret_cast<float*>(1);
+
+/// What a parameter begins with that no checkpoint has: a head's matrix and its bias as
+/// transformers draws them; an adapter such that its product is 0, A as torch.nn.Linear [peft].
+std::vector<float> drawn(const Parameter& p, double initializer_range, uint64_t seed,
+                         uint32_t number) {
+  std::vector<float> out(static_cast<size_t>(p.size), 0.0f);
+  PhiloxStream random(seed, number);
+  if (p.role == Role::kLoraA) {
+    const double bound = 1 / std::sqrt(static_cast<double>(p.shape[1]));
+    for (float& x : out) x = static_cast<float>((2 * random.uniform() - 1) * bound);
+  } else if (p.role == Role::kTensor && p.decays) {
+    for (float& x : out) x = static_cast<float>(normal(random) * initializer_range);
+  }
+  return out;
 }
 
 size_t bytes_of(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
@@ -73,7 +91,8 @@ bool is_token_head(Slot slot) {
 Parameters::Parameters(const HostModel& model, const ModelSpec& spec, const Freeze& freeze,
                        uint64_t seed, Device& device, Stream& stream,
                        const std::shared_ptr<MemoryAccount>& account)
-    : hidden_(spec.config.hidden_size),
+    : lora_(freeze.lora),
+      hidden_(spec.config.hidden_size),
       vocab_(spec.config.vocab_size),
       eps_(static_cast<float>(spec.config.layer_norm_eps)) {
   if (model.tensors.quantized()) {
@@ -98,13 +117,48 @@ Parameters::Parameters(const HostModel& model, const ModelSpec& spec, const Free
     p.shape = slot.shape;
     p.size = element_count(slot.shape);
     p.decays = slot.shape.size() > 1;
-    // For now a mark; allocate gives it its place.
-    p.gradient = is_frozen(slot, freeze) ? nullptr : reinterpret_cast<float*>(1);
+    p.gradient = is_frozen(slot, freeze) ? nullptr : kTrains;
     words_train = words_train || (slot.slot == Slot::kWords && p.trains());
     parameters_.push_back(std::move(p));
   }
+  if (lora_) {
+    add_adapters(freeze.layers);
+    tensors.resize(parameters_.size());
+  }
+  lowest_trained_ = spec.config.num_hidden_layers;
+  for (const Parameter& p : parameters_) {
+    if (!p.trains() || is_head(p.slot)) continue;
+    lowest_trained_ = std::min(lowest_trained_, p.layer);
+  }
   allocate(device, account, words_train);
   fill(model, tensors, spec.config.initializer_range, seed, stream);
+}
+
+void Parameters::add_adapters(int64_t first_layer) {
+  std::vector<std::string> adaptable;
+  std::vector<Parameter> adapters;
+  for (const Parameter& p : parameters_) {
+    if (std::find(std::begin(kAdaptable), std::end(kAdaptable), p.slot) == std::end(kAdaptable)) {
+      continue;
+    }
+    adaptable.push_back(p.name);
+    if (p.layer < first_layer || !is_target(lora_, p.slot, p.name)) continue;
+    Parameter half = p;
+    half.gradient = kTrains;
+    const std::string module = p.name.substr(0, p.name.rfind(".weight"));
+    half.role = Role::kLoraA;
+    half.name = module + ".lora_A.weight";
+    half.shape = {lora_.rank, p.shape[1]};
+    half.size = element_count(half.shape);
+    adapters.push_back(half);
+    half.role = Role::kLoraB;
+    half.name = module + ".lora_B.weight";
+    half.shape = {p.shape[0], lora_.rank};
+    half.size = element_count(half.shape);
+    adapters.push_back(half);
+  }
+  check(lora_, adaptable);
+  parameters_.insert(parameters_.end(), adapters.begin(), adapters.end());
 }
 
 void Parameters::allocate(Device& device, const std::shared_ptr<MemoryAccount>& account,
@@ -145,13 +199,7 @@ void Parameters::fill(const HostModel& model, const std::vector<const TensorView
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
     if (tensors[i] == nullptr) {
-      PhiloxStream random(seed, static_cast<uint32_t>(i));
-      piece.assign(static_cast<size_t>(p.size), 0.0f);
-      if (p.decays) {
-        for (float& x : piece) {
-          x = static_cast<float>(normal(random) * initializer_range);
-        }
-      }
+      piece = drawn(p, initializer_range, seed, static_cast<uint32_t>(i));
       stream.upload(p.value, piece.data(), bytes_of(p.size));
       stream.synchronize(std::chrono::minutes(1));
       continue;
@@ -173,15 +221,15 @@ void Parameters::fill(const HostModel& model, const std::vector<const TensorView
   }
 }
 
-const Parameter* Parameters::find(Slot slot, int64_t layer) const {
+const Parameter* Parameters::find(Slot slot, int64_t layer, Role role) const {
   for (const Parameter& p : parameters_) {
-    if (p.slot == slot && p.layer == layer) return &p;
+    if (p.slot == slot && p.layer == layer && p.role == role) return &p;
   }
   return nullptr;
 }
 
-const Parameter& Parameters::at(Slot slot, int64_t layer) const {
-  const Parameter* p = find(slot, layer);
+const Parameter& Parameters::at(Slot slot, int64_t layer, Role role) const {
+  const Parameter* p = find(slot, layer, role);
   if (p == nullptr) {
     fail(ErrorCode::kInternal, "parameter {} of layer {} is not there", static_cast<int>(slot),
          layer);
@@ -215,7 +263,28 @@ Norm Parameters::norm(Slot gamma, Slot beta, int64_t layer) const {
 
 Linear Parameters::linear(Slot weight, Slot bias, int64_t layer) const {
   const Parameter &w = at(weight, layer), &b = at(bias, layer);
-  return {w.shape[0], w.shape[1], w.value, b.value, w.gradient, b.gradient};
+  return {w.shape[0], w.shape[1], w.value, b.value, w.gradient, b.gradient, {}};
+}
+
+void Parameters::add_adapter(Slot slot, int64_t layer, int64_t begin, Linear& to) const {
+  const Parameter* a = find(slot, layer, Role::kLoraA);
+  if (a == nullptr) return;
+  const Parameter& b = at(slot, layer, Role::kLoraB);
+  const auto place = std::find(std::begin(kAdaptable), std::end(kAdaptable), slot);
+  Adapter out;
+  out.begin = begin;
+  out.a = {a->value, a->shape[0], a->shape[1]};
+  out.b = {b.value, b.shape[0], b.shape[1]};
+  out.d_a = {a->gradient, a->shape[0], a->shape[1]};
+  out.d_b = {b.gradient, b.shape[0], b.shape[1]};
+  out.site = static_cast<uint32_t>(layer * 8 + (place - std::begin(kAdaptable)));
+  to.adapters.push_back(out);
+}
+
+Linear Parameters::layer_linear(Slot weight, Slot bias, int64_t layer) const {
+  Linear out = linear(weight, bias, layer);
+  if (lora_) add_adapter(weight, layer, 0, out);
+  return out;
 }
 
 LayerParameters Parameters::layer(int64_t i) const {
@@ -227,12 +296,16 @@ LayerParameters Parameters::layer(int64_t i) const {
     fail(ErrorCode::kUnimplemented, "hidden_size {}: training wants a multiple of 16", hidden_);
   }
   out.query_key_value.out *= 3;
-  out.attention_out = linear(Slot::kAttentionWeight, Slot::kAttentionBias, i);
-  out.up = linear(Slot::kUpWeight, Slot::kUpBias, i);
-  out.down = linear(Slot::kDownWeight, Slot::kDownBias, i);
+  if (lora_) {
+    add_adapter(Slot::kQueryWeight, i, 0, out.query_key_value);
+    add_adapter(Slot::kKeyWeight, i, hidden_, out.query_key_value);
+    add_adapter(Slot::kValueWeight, i, 2 * hidden_, out.query_key_value);
+  }
+  out.attention_out = layer_linear(Slot::kAttentionWeight, Slot::kAttentionBias, i);
+  out.up = layer_linear(Slot::kUpWeight, Slot::kUpBias, i);
+  out.down = layer_linear(Slot::kDownWeight, Slot::kDownBias, i);
   out.attention_norm = norm(Slot::kAttentionGamma, Slot::kAttentionBeta, i);
   out.output_norm = norm(Slot::kOutputGamma, Slot::kOutputBeta, i);
-  out.trains = w.trains();
   return out;
 }
 

@@ -12,6 +12,7 @@
 
 #include "device/device.h"
 #include "model/weights.h"
+#include "train/lora.h"
 
 namespace tamis::training {
 
@@ -22,14 +23,23 @@ struct Freeze {
   int64_t layers = 0;              ///< all embeddings and so many layers from the bottom
   bool encoder = false;            ///< all but the heads [FlagEmbedding: fix_encoder]
   bool token_heads_train = false;  ///< BGE-M3's; where no loss sees them, weight decay must not
+  LoraConfig lora;                 ///< adapters and heads train, nothing else
 };
 
 /// sparse_linear and colbert_linear of BGE-M3.
 bool is_token_head(Slot slot);
 
+/// What a parameter is to its slot: the tensor itself, or a half of its adapter.
+enum class Role {
+  kTensor,
+  kLoraA,  ///< [rank, in]
+  kLoraB,  ///< [out, rank]
+};
+
 struct Parameter {
   Slot slot = Slot::kWords;
   int64_t layer = 0;
+  Role role = Role::kTensor;
   std::string name;  ///< in the checkpoint
   Shape shape;
   int64_t size = 0;
@@ -41,6 +51,15 @@ struct Parameter {
   bool trains() const { return gradient != nullptr; }
 };
 
+/// B A of a part of a product's columns, and its gradients.
+struct Adapter {
+  int64_t begin = 0;  ///< the first of those columns
+  ConstMat a;         ///< [rank, in]
+  ConstMat b;         ///< [columns, rank]
+  Mat d_a, d_b;
+  uint32_t site = 0;  ///< for dropout: its own among all adapters
+};
+
 /// W [out, in] and b [out], and their gradients, which are null where it is frozen.
 struct Linear {
   int64_t out = 0;
@@ -49,6 +68,7 @@ struct Linear {
   const float* bias = nullptr;
   float* d_weight = nullptr;
   float* d_bias = nullptr;
+  std::vector<Adapter> adapters;
   ConstMat matrix() const { return {weight, out, in}; }
   Mat d_matrix() const { return {d_weight, out, in}; }
 };
@@ -66,7 +86,6 @@ struct LayerParameters {
   Linear down;
   Norm attention_norm;
   Norm output_norm;
-  bool trains = false;
 };
 
 /// The word table is a case of its own: a step touches few of its rows. Gradients and moments of
@@ -82,8 +101,13 @@ class Parameters {
 
   std::span<Parameter> all() { return parameters_; }
   std::span<const Parameter> all() const { return parameters_; }
-  const Parameter& at(Slot slot, int64_t layer = 0) const;
-  bool has(Slot slot, int64_t layer = 0) const { return find(slot, layer) != nullptr; }
+  const Parameter& at(Slot slot, int64_t layer = 0, Role role = Role::kTensor) const;
+  bool has(Slot slot, int64_t layer = 0, Role role = Role::kTensor) const {
+    return find(slot, layer, role) != nullptr;
+  }
+  const LoraConfig& lora() const { return lora_; }
+  /// The lowest layer that has something to learn; the number of layers if none has.
+  int64_t lowest_trained() const { return lowest_trained_; }
 
   EmbeddingWeights embeddings() const;
   Norm norm(Slot gamma, Slot beta, int64_t layer = 0) const;
@@ -93,6 +117,8 @@ class Parameters {
   int64_t trained() const;  ///< numbers that train
   int64_t count() const;    ///< numbers in all
 
+  /// Of all that trains but the word table.
+  std::span<float> gradients() const { return {gradients_, static_cast<size_t>(gradient_count_)}; }
   /// Rows of the word table that had a gradient at some time, ascending; and in this step.
   std::span<const int32_t> touched_rows() const { return touched_; }
   std::span<const int32_t> step_rows() const { return step_rows_; }
@@ -104,12 +130,17 @@ class Parameters {
   void set_touched(std::vector<int32_t> rows) { touched_ = std::move(rows); }
 
  private:
-  const Parameter* find(Slot slot, int64_t layer) const;
+  const Parameter* find(Slot slot, int64_t layer, Role role = Role::kTensor) const;
+  void add_adapters(int64_t first_layer);
+  Linear layer_linear(Slot weight, Slot bias, int64_t layer) const;
+  void add_adapter(Slot slot, int64_t layer, int64_t begin, Linear& to) const;
   void allocate(Device& device, const std::shared_ptr<MemoryAccount>& account, bool words_train);
   void fill(const HostModel& model, const std::vector<const TensorView*>& tensors,
             double initializer_range, uint64_t seed, Stream& stream);
 
   std::vector<Parameter> parameters_;
+  LoraConfig lora_;
+  int64_t lowest_trained_ = 0;
   int64_t hidden_ = 0;
   int64_t vocab_ = 0;
   float eps_ = 0;

@@ -31,12 +31,15 @@ Trainer::Sample Trainer::sample() const {
   const size_t seen = std::min(run, epochs_.micro_batches);
   out.batches = std::min(kSampledBatches, seen);
   for (size_t i = 0; i < out.batches; ++i) {
-    const Sequences s = sequences_of(batch_at(0, i), 0);
+    const Sequences all = sequences_of(batch_at(0, i), 0);
+    const auto [begin, end] = share_of(all.groups, parts_.collective->rank());
+    const Sequences s = all.share(begin, end);
+    // Words are those of all devices: each gets the gradients of all.
+    for (const text::Encoding& e : all.encodings) words.insert(e.ids.begin(), e.ids.end());
     const size_t n = s.encodings.size();
     out.tokens = std::max(out.tokens, s.tokens(0, n));
     out.sequences = std::max(out.sequences, n);
     out.longest = std::max(out.longest, s.longest());
-    for (const text::Encoding& e : s.encodings) words.insert(e.ids.begin(), e.ids.end());
     if (i + 1 == (out.batches + 1) / 2) half = words.size();
   }
   // The number of distinct words grows as a power of the length of a text (Heaps).
@@ -68,8 +71,9 @@ TrainPlan Trainer::make_plan() {
   plan.examples = data_.size();
   plan.parameters = parameters_.count();
   plan.trained_parameters = parameters_.trained();
-  plan.weight_bytes = 4 * static_cast<size_t>(plan.parameters);
-  plan.state_bytes = state_bytes(seen);
+  const size_t copies = parts_.devices_here;
+  plan.weight_bytes = copies * 4 * static_cast<size_t>(plan.parameters);
+  plan.state_bytes = copies * state_bytes(seen);
   // What the process has now holds the weights, and the tokenizer.
   const size_t now = parts_.host->memory().process_anonymous_bytes;
   const auto try_it = [&](const CheckpointPolicy& policy, size_t tokens) {
@@ -78,8 +82,8 @@ TrainPlan Trainer::make_plan() {
     const size_t planned = std::min(budget_, seen.tokens);
     const size_t sequences = std::min(seen.sequences, planned);
     plan.activation_bytes =
-        network_.bytes_for(static_cast<int64_t>(planned), static_cast<int64_t>(sequences),
-                           static_cast<int64_t>(seen.longest));
+        copies * network_.bytes_for(static_cast<int64_t>(planned), static_cast<int64_t>(sequences),
+                                    static_cast<int64_t>(seen.longest));
     plan.gradient_checkpointing = to_string(policy);
     plan.sub_batch_tokens = planned;
     plan.peak_bytes = now + plan.state_bytes + plan.activation_bytes;

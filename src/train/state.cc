@@ -4,7 +4,6 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
-#include <tuple>
 
 #include "base/fail.h"
 #include "io/checkpoint.h"
@@ -13,8 +12,8 @@
 #include "io/json.h"
 #include "io/json_writer.h"
 #include "io/safetensors_writer.h"
-#include "io/torch_writer.h"
 #include "model/model_directory.h"
+#include "train/model_writer.h"
 
 namespace tamis::training {
 namespace {
@@ -26,18 +25,6 @@ constexpr const char* kStateName = "trainer_state.json";
 constexpr const char* kOptimizerName = "optimizer.safetensors";
 constexpr const char* kRows = "touched_rows";
 constexpr std::chrono::minutes kPatience{5};
-
-/// Appends device memory, by the piece.
-void append(io::SafetensorsWriter& writer, Stream& stream, const float* from, int64_t count) {
-  constexpr int64_t kPiece = 1 << 20;
-  std::vector<float> piece;
-  for (int64_t at = 0; at < count; at += kPiece) {
-    piece.resize(static_cast<size_t>(std::min(kPiece, count - at)));
-    stream.download(piece.data(), from + at, piece.size() * sizeof(float));
-    stream.synchronize(kPatience);
-    writer.append(std::as_bytes(std::span(piece)));
-  }
-}
 
 /// One array of the optimiser's state: of the word table the rows that were ever touched.
 struct Moment {
@@ -133,17 +120,6 @@ void sweep(const fs::path& output_dir) {
   for (const fs::path& path : left) fs::remove_all(path);
 }
 
-/// The name of a parameter in the file that is written: a bare encoder that got a head becomes a
-/// member of the model with the head.
-std::string written_name(const Parameter& p, bool new_head, bool roberta) {
-  const bool head =
-      p.slot == Slot::kHeadOutWeight || p.slot == Slot::kHeadOutBias ||
-      (roberta && (p.slot == Slot::kHeadDenseWeight || p.slot == Slot::kHeadDenseBias));
-  if (!new_head || head) return p.name;
-  const std::string prefix = roberta ? "roberta." : "bert.";
-  return p.name.starts_with(prefix) ? p.name : prefix + p.name;
-}
-
 const TensorView& required(const io::Checkpoint& checkpoint, const std::string& name, Shape shape,
                            const fs::path& file) {
   const TensorView* tensor = checkpoint.find(name);
@@ -157,68 +133,7 @@ const TensorView& required(const io::Checkpoint& checkpoint, const std::string& 
   return *tensor;
 }
 
-/// sparse_linear.pt and colbert_linear.pt, where FlagEmbedding looks for them.
-void write_token_heads(const Parameters& parameters, Stream& stream, const fs::path& out) {
-  for (const auto& [weight, bias, name] :
-       {std::tuple{Slot::kSparseWeight, Slot::kSparseBias, "sparse_linear.pt"},
-        std::tuple{Slot::kColbertWeight, Slot::kColbertBias, "colbert_linear.pt"}}) {
-    if (!parameters.has(weight)) continue;
-    std::vector<std::vector<float>> values;
-    values.reserve(2);  // the views below stay
-    std::vector<TensorView> tensors;
-    for (const Parameter* p : {&parameters.at(weight), &parameters.at(bias)}) {
-      auto& host = values.emplace_back(static_cast<size_t>(p->size));
-      stream.download(host.data(), p->value, host.size() * sizeof(float));
-      stream.synchronize(kPatience);
-      tensors.push_back({p->slot == weight ? "weight" : "bias", DType::kF32, p->shape,
-                         std::as_bytes(std::span(host))});
-    }
-    io::write_torch_dict(out / name, tensors);
-  }
-}
-
-bool is_new_head(const HostModel& source, const ModelSpec& spec) {
-  return spec.kind == ModelKind::kCrossEncoder && source.spec.kind != ModelKind::kCrossEncoder;
-}
-
 }  // namespace
-
-void write_model(const HostModel& source, const ModelSpec& spec, const Parameters& parameters,
-                 Stream& stream, const fs::path& out) {
-  try {
-    copy_small_files(source.spec.directory, out);
-    const bool new_head = is_new_head(source, spec);
-    ConfigChanges changes;
-    changes.dtype = "float32";
-    if (new_head) {
-      changes.architecture = spec.architecture;
-      changes.labels = spec.config.labels;
-      // What a sentence-transformers directory says of pooling is not true of a cross-encoder.
-      for (const char* name : {"modules.json", "1_Pooling", "config_sentence_transformers.json",
-                               "sentence_bert_config.json", "2_Normalize"}) {
-        fs::remove_all(out / name);
-      }
-    }
-    write_changed_config(source.spec.directory, out, changes);
-    write_token_heads(parameters, stream, out);
-    std::vector<std::pair<std::string, const Parameter*>> tensors;
-    for (const Parameter& p : parameters.all()) {
-      if (is_token_head(p.slot)) continue;
-      tensors.emplace_back(written_name(p, new_head, spec.positions.after_padding), &p);
-    }
-    std::sort(tensors.begin(), tensors.end(),
-              [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::vector<io::TensorEntry> entries;
-    for (const auto& [name, p] : tensors) entries.push_back({name, DType::kF32, p->shape});
-    io::SafetensorsWriter writer(out / "model.safetensors", entries, {{"format", "pt"}});
-    for (const auto& [name, p] : tensors) append(writer, stream, p->value, p->size);
-    writer.finish();
-  } catch (const fs::filesystem_error& e) {
-    fail(e.code() == std::errc::no_space_on_device ? ErrorCode::kResourceExhausted
-                                                   : ErrorCode::kUnavailable,
-         "{}: cannot write the model: {}", out.string(), e.code().message());
-  }
-}
 
 fs::path write_checkpoint(const HostModel& source, const ModelSpec& spec,
                           const Parameters& parameters, Stream& stream, const RunState& state,
@@ -252,7 +167,8 @@ std::optional<fs::path> newest_checkpoint(const fs::path& output_dir) {
 }
 
 RunState read_checkpoint(const fs::path& checkpoint, const std::string& fingerprint,
-                         Parameters& parameters, Stream& stream) {
+                         const HostModel& source, const ModelSpec& spec, Parameters& parameters,
+                         Stream& stream) {
   const fs::path state_file = checkpoint / kStateName;
   const auto document =
       io::JsonDocument::parse(io::read_text_file(state_file), state_file.string());
@@ -281,8 +197,18 @@ RunState read_checkpoint(const fs::path& checkpoint, const std::string& fingerpr
     }
     return required(model, p.name, p.shape, model_file);
   };
+  const fs::path adapter_file = checkpoint / kAdapterFile;
+  std::optional<io::Checkpoint> adapters;
+  if (parameters.lora()) adapters = io::Checkpoint::open_file(adapter_file);
+  const bool new_head = is_new_head(source, spec), roberta = spec.positions.after_padding;
   for (const Parameter& p : parameters.all()) {
-    upload(p.value, find_value(p), 0, static_cast<size_t>(p.size));
+    const auto count = static_cast<size_t>(p.size);
+    if (p.role != Role::kTensor) {
+      const std::string name = adapter_name(p, new_head, roberta);
+      upload(p.value, required(*adapters, name, p.shape, adapter_file), 0, count);
+    } else if (!parameters.has(p.slot, p.layer, Role::kLoraA)) {  // else it is the source's
+      upload(p.value, find_value(p), 0, count);
+    }
   }
   const fs::path optimizer_file = checkpoint / kOptimizerName;
   const auto optimizer = io::Checkpoint::open_file(optimizer_file);

@@ -21,8 +21,9 @@ struct RunState {
   std::string fingerprint;
 };
 
-/// The directory's small files, config.json for f32 and the task's architecture, model.safetensors
-/// last and whole. `out` exists. Errors: unavailable, resource_exhausted (disk full).
+/// The directory's small files, config.json for f32 and the task's architecture, adapters also as
+/// peft has them below lora/, model.safetensors last and whole. `out` exists. Errors: unavailable,
+/// resource_exhausted (disk full).
 void write_model(const HostModel& source, const ModelSpec& spec, const Parameters& parameters,
                  Stream& stream, const std::filesystem::path& out);
 
@@ -39,6 +40,7 @@ std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::pa
 /// Parameters and moments as they were. Errors: data_loss (damaged or of another model),
 /// invalid_argument (the fingerprint differs: says both).
 RunState read_checkpoint(const std::filesystem::path& checkpoint, const std::string& fingerprint,
-                         Parameters& parameters, Stream& stream);
+                         const HostModel& source, const ModelSpec& spec, Parameters& parameters,
+                         Stream& stream);
 
 }  // namespace tamis::training

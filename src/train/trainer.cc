@@ -8,15 +8,12 @@
 
 #include "base/fail.h"
 #include "io/file_writer.h"
-#include "numeric/philox.h"
 #include "train/metrics.h"
 
 namespace tamis::training {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr uint32_t kSteps = 0x73746570;  // kind of key
 
 StreamOptions stream_options(const TrainOptions& options) {
   StreamOptions out;
@@ -30,13 +27,14 @@ DropoutRates dropout_rates(const io::ModelConfig& c) {
           static_cast<float>(c.classifier_dropout)};
 }
 
-bool trains_token_heads(const TrainOptions& options) {
-  return options.task == TrainTask::kM3 && options.unified_finetuning;
-}
-
 Freeze freeze_of(const TrainOptions& options) {
-  return {options.freeze_words, options.fix_position_embedding, options.freeze_layers,
-          options.fix_encoder, trains_token_heads(options)};
+  Freeze out = {options.freeze_words, options.fix_position_embedding, options.freeze_layers,
+                options.fix_encoder,  trains_token_heads(options),    {}};
+  if (options.use_lora) {
+    out.lora = {options.lora_rank, options.lora_alpha, static_cast<float>(options.lora_dropout),
+                options.target_modules};
+  }
+  return out;
 }
 
 NetworkOptions network_options(const TrainOptions& options, const ModelSpec& spec) {
@@ -82,6 +80,13 @@ void check(const TrainOptions& options, const ModelSpec& spec) {
   positive("passage_max_len", static_cast<double>(options.passage_max_len));
   positive("learning_rate", options.learning_rate);
   positive("temperature", options.temperature);
+  if (options.use_lora) {
+    positive("lora_rank", static_cast<double>(options.lora_rank));
+    positive("lora_alpha", options.lora_alpha);
+    if (options.fix_encoder) {
+      fail(ErrorCode::kInvalidArgument, "use_lora and fix_encoder: adapters are in the encoder");
+    }
+  }
   if (options.max_steps <= 0) positive("num_train_epochs", options.num_train_epochs);
   if (options.freeze_layers < 0 || options.freeze_layers > spec.config.num_hidden_layers) {
     fail(ErrorCode::kInvalidArgument, "freeze_layers: the model has {} layers, got {}",
@@ -99,7 +104,18 @@ void check(const TrainOptions& options, const ModelSpec& spec) {
   }
 }
 
+/// Batches are those of all devices together.
+TrainOptions for_all(const TrainOptions& options, const Collective& collective) {
+  TrainOptions out = options;
+  out.per_device_train_batch_size *= static_cast<size_t>(collective.size());
+  return out;
+}
+
 }  // namespace
+
+bool trains_token_heads(const TrainOptions& options) {
+  return options.task == TrainTask::kM3 && options.unified_finetuning;
+}
 
 ModelSpec training_spec(const ModelSpec& source, const TrainOptions& options) {
   ModelSpec spec = source;
@@ -131,7 +147,7 @@ ModelSpec training_spec(const ModelSpec& source, const TrainOptions& options) {
 Trainer::Trainer(const TrainerParts& parts, const TrainOptions& options)
     : parts_(parts),
       options_((check(options, parts.spec), options)),
-      data_(options),
+      data_(for_all(options, *parts.collective)),
       tokenize_(*parts.tokenizer, options, parts.spec.max_length),
       epochs_(count_steps()),
       schedule_(options.lr_scheduler_type, warmup_steps(options, epochs_.total), epochs_.total),
@@ -183,181 +199,6 @@ Sequences Trainer::sequences_of(const Batch& batch, int64_t epoch) const {
   return tokenize_(groups);
 }
 
-// ---- a step
-
-TrainBatch Trainer::batch_of(const Sequences& s, size_t begin, size_t end) const {
-  TrainBatch out;
-  out.packed = s.pack(begin, end, parts_.spec.positions);
-  for (size_t i = begin; i < end; ++i) {
-    out.numbers.push_back(first_number_ + static_cast<int32_t>(i));
-  }
-  out.seed = step_seed_;
-  out.dropout = options_.dropout;
-  return out;
-}
-
-void Trainer::in_parts(const Sequences& s, size_t units, size_t sequences_of_unit,
-                       const std::function<void(size_t, size_t)>& f) {
-  for (size_t begin = 0; begin < units;) {
-    size_t end = begin + 1;
-    const auto tokens = [&](size_t to) {
-      return s.tokens(begin * sequences_of_unit, to * sequences_of_unit);
-    };
-    while (end < units && tokens(end + 1) <= budget_) ++end;
-    try {
-      f(begin * sequences_of_unit, end * sequences_of_unit);
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kResourceExhausted || end == begin + 1) throw;
-      budget_ = tokens(end) / 2;
-      log_to(options_.log, LogLevel::kWarning,
-             "no memory for {} tokens at a time: going on with {}; the step is the same but for "
-             "rounding",
-             tokens(end), budget_);
-      continue;
-    }
-    begin = end;
-  }
-}
-
-double Trainer::run_groups(const Sequences& s, double weight) {
-  double loss = 0;
-  weight /= static_cast<double>(s.groups);
-  in_parts(s, s.groups, s.group_size, [&](size_t begin, size_t end) {
-    const NetworkOutput out = network_.forward(batch_of(s, begin, end), true);
-    NetworkOutput d;
-    d.vectors.resize(out.vectors.size());
-    GroupScores scores{out.vectors, {}, static_cast<int64_t>(s.group_size)};
-    if (!s.teacher.empty()) {
-      scores.teacher = std::span(s.teacher).subspan(begin, end - begin);
-    }
-    loss += group_loss(scores, weight, d.vectors);
-    network_.backward(d);
-  });
-  return loss;
-}
-
-double Trainer::contrast(const Sequences& s, const NetworkOutput& out, double weight,
-                         NetworkOutput& d) const {
-  const auto width = static_cast<size_t>(network_.outputs());
-  const size_t queries = s.groups * width;
-  double loss = 0;
-  if (out.token_weights.empty()) {
-    d.vectors.resize(out.vectors.size());
-    const std::span<const float> all(out.vectors);
-    loss = contrastive_loss({all.first(queries), all.subspan(queries), s.teacher,
-                             static_cast<int64_t>(width), static_cast<int64_t>(s.group_size)},
-                            contrast_, std::span(d.vectors).first(queries),
-                            std::span(d.vectors).subspan(queries));
-  } else {
-    const PackedBatch packed = s.pack(0, s.encodings.size(), parts_.spec.positions);
-    UnifiedBatch batch{out.vectors,       out.token_weights, out.token_vectors, packed.ids,
-                       packed.cu_seqlens, special_ids_,      s.teacher};
-    batch.queries = static_cast<int64_t>(s.groups);
-    batch.group = static_cast<int64_t>(s.group_size);
-    batch.dimension = static_cast<int64_t>(width);
-    batch.token_dimension = parts_.spec.colbert_dimension;
-    const bool self_distill =
-        options_.use_self_distill && state_.step > options_.self_distill_start_step;
-    UnifiedGradients gradients;
-    loss = unified_loss(batch, contrast_, self_distill, gradients);
-    d = {std::move(gradients.vectors), std::move(gradients.token_weights),
-         std::move(gradients.token_vectors)};
-  }
-  for (std::vector<float>* values : {&d.vectors, &d.token_weights, &d.token_vectors}) {
-    for (float& x : *values) x = static_cast<float>(x * weight);
-  }
-  return loss * weight;
-}
-
-double Trainer::run_contrast(const Sequences& s, double weight) {
-  const size_t n = s.encodings.size();
-  // All at once; or first all outputs, then again part by part, now that each knows its gradient.
-  NetworkOutput all, d;
-  double loss = 0;
-  bool done = false;
-  in_parts(s, n, 1, [&](size_t begin, size_t end) {
-    done = end - begin == n;
-    const NetworkOutput part = network_.forward(batch_of(s, begin, end), done);
-    const auto append = [](std::vector<float>& to, const std::vector<float>& from) {
-      to.insert(to.end(), from.begin(), from.end());
-    };
-    append(all.vectors, part.vectors);
-    append(all.token_weights, part.token_weights);
-    append(all.token_vectors, part.token_vectors);
-    if (!done) return;
-    loss = contrast(s, all, weight, d);
-    network_.backward(d);
-  });
-  if (done) return loss;
-  loss = contrast(s, all, weight, d);
-  const auto cut = [](const std::vector<float>& from, size_t begin, size_t end) {
-    return std::vector<float>(from.begin() + static_cast<std::ptrdiff_t>(begin),
-                              from.begin() + static_cast<std::ptrdiff_t>(end));
-  };
-  in_parts(s, n, 1, [&](size_t begin, size_t end) {
-    network_.forward(batch_of(s, begin, end), true);
-    const size_t first = s.tokens(0, begin), last = s.tokens(0, end);
-    const auto width = static_cast<size_t>(network_.outputs());
-    NetworkOutput part;
-    part.vectors = cut(d.vectors, begin * width, end * width);
-    if (!d.token_weights.empty()) {
-      const auto token_width = static_cast<size_t>(parts_.spec.colbert_dimension);
-      part.token_weights = cut(d.token_weights, first, last);
-      part.token_vectors = cut(d.token_vectors, first * token_width, last * token_width);
-    }
-    network_.backward(part);
-  });
-  return loss;
-}
-
-double Trainer::run_micro_batch(const Sequences& s, double weight) {
-  return options_.task == TrainTask::kReranker ? run_groups(s, weight) : run_contrast(s, weight);
-}
-
-TrainStep Trainer::run_step(int64_t step) {
-  const auto start = std::chrono::steady_clock::now();
-  const int64_t epoch = step / epochs_.steps;
-  const size_t accumulated = options_.gradient_accumulation_steps;
-  const size_t first = static_cast<size_t>(step % epochs_.steps) * accumulated;
-  const size_t end = std::min(epochs_.micro_batches, first + accumulated);
-  TrainStep out;
-  out.step = step + 1;
-  out.steps = epochs_.total;
-  out.epoch = static_cast<double>(step + 1) / static_cast<double>(epochs_.steps);
-  out.learning_rate = options_.learning_rate * schedule_.factor(step);
-  parameters_.zero_gradients(network_.ops());
-  step_seed_ = derived_key(options_.seed, static_cast<uint64_t>(step), kSteps);
-  first_number_ = 0;
-  for (size_t micro_batch = first; micro_batch < end; ++micro_batch) {
-    const Batch& batch = batch_at(epoch, micro_batch);
-    const Sequences s = sequences_of(batch, epoch);
-    contrast_.in_batch_negatives = batch.in_batch_negatives && !options_.no_in_batch_neg;
-    out.loss += run_micro_batch(s, 1.0 / static_cast<double>(end - first));
-    out.tokens += s.tokens(0, s.encodings.size());
-    first_number_ += static_cast<int32_t>(s.encodings.size());
-  }
-  out.gradient_norm = gradient_norm(parameters_, network_.ops());
-  if (!std::isfinite(out.loss) || !std::isfinite(out.gradient_norm)) {
-    const std::string where = not_finite(parameters_, network_.ops());
-    if (!options_.skip_not_finite) {
-      fail(ErrorCode::kInvalidArgument,
-           "step {}: the loss is {} and the gradient's norm {}{}; try a lower learning_rate, or "
-           "leave such steps out with skip_not_finite",
-           out.step, out.loss, out.gradient_norm,
-           where.empty() ? "" : fmt::format(", first in {}", where));
-    }
-    out.skipped = true;
-  } else {
-    const double clip = options_.max_grad_norm > 0
-                            ? std::min(1.0, options_.max_grad_norm / (out.gradient_norm + 1e-6))
-                            : 1.0;
-    update(parameters_, network_.ops(), options_, out.learning_rate, clip, ++state_.updates);
-  }
-  state_.step = step + 1;
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return out;
-}
-
 // ---- the run
 
 std::string Trainer::fingerprint() const {
@@ -370,7 +211,7 @@ std::string Trainer::fingerprint() const {
       "{} "
       "\"{}\" {}, shuffled {}, temperature {}, normalised {}, dimensions [{}], own negatives {}, "
       "M3 {} "
-      "{} {}, frozen {} {} {} {}",
+      "{} {}, frozen {} {} {} {}, LoRA {}",
       data_.fingerprint(), epochs_.total, o.gradient_accumulation_steps, o.learning_rate,
       o.lr_scheduler_type, warmup_steps(o, epochs_.total), o.weight_decay, o.max_grad_norm,
       o.adam_beta1, o.adam_beta2, o.adam_epsilon, o.query_max_len, o.passage_max_len, o.dropout,
@@ -378,30 +219,74 @@ std::string Trainer::fingerprint() const {
       o.query_instruction_format, o.passage_instruction.value_or(""), o.passage_instruction_format,
       o.shuffle_ratio, o.temperature, o.normalize_embeddings, fmt::join(o.mrl_dims, " "),
       o.no_in_batch_neg, o.unified_finetuning, o.use_self_distill, o.self_distill_start_step,
-      o.freeze_words, o.fix_position_embedding, o.freeze_layers, o.fix_encoder);
+      o.freeze_words, o.fix_position_embedding, o.freeze_layers, o.fix_encoder,
+      !o.use_lora ? "none"
+                  : fmt::format("{} {} {} [{}]", o.lora_rank, o.lora_alpha, o.lora_dropout,
+                                fmt::join(o.target_modules, " ")));
 }
 
-TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
-  const auto start = std::chrono::steady_clock::now();
-  TrainReport report;
-  report.plan = make_plan();
-  if (events.planned) events.planned(report.plan);
-  std::error_code ignored;
-  const bool was_there = fs::exists(options_.output_dir, ignored);
-  fs::create_directories(options_.output_dir, ignored);
-  if (!fs::is_directory(options_.output_dir, ignored)) {
-    fail(ErrorCode::kUnavailable, "{}: cannot be made a directory", options_.output_dir.string());
-  }
-  UnfinishedDirectory cleanup(was_there ? fs::path() : options_.output_dir);
+bool Trainer::any_stops(bool stops) {
+  const char mine = stops ? 1 : 0;
+  const auto all = gather_values<char>(*parts_.collective, std::span(&mine, 1));
+  return std::any_of(all.begin(), all.end(), [](const auto& of_rank) { return of_rank[0] != 0; });
+}
+
+void Trainer::resume() {
   state_.fingerprint = fingerprint();
   if (options_.resume) {
     const auto checkpoint = newest_checkpoint(options_.output_dir);
     if (!checkpoint) {
       fail(ErrorCode::kNotFound, "{}: no checkpoint to go on from", options_.output_dir.string());
     }
-    state_ = read_checkpoint(*checkpoint, state_.fingerprint, parameters_, *stream_);
+    state_ = read_checkpoint(*checkpoint, state_.fingerprint, *parts_.source, parts_.spec,
+                             parameters_, *stream_);
   }
+  if (parts_.collective->size() == 1) return;
+  // Other data or options, another model or checkpoint: the ranks would drift apart unseen.
+  double weights = 0;
+  for (const Parameter& p : parameters_.all()) {
+    weights += network_.ops().sum_of_squares(p.value, {nullptr, 1, p.size});
+  }
+  const std::string mine =
+      fmt::format("{} at step {} with weights of {}", state_.fingerprint, state_.step, weights);
+  const auto all = gather_values<char>(*parts_.collective, mine);
+  for (size_t r = 0; r < all.size(); ++r) {
+    if (const std::string other(all[r].begin(), all[r].end()); other != mine) {
+      fail(ErrorCode::kInvalidArgument,
+           "rank {} of the run is at another one than rank {}:\n  it has {}\n  here   {}", r,
+           parts_.collective->rank(), other, mine);
+    }
+  }
+}
+
+TrainReport Trainer::follow(TrainReport report, std::stop_token stop) {
+  for (int64_t step = state_.step; step < epochs_.total; ++step) {
+    report.stopped = any_stops(stop.stop_requested());
+    if (report.stopped) break;
+    report.tokens += run_step(step).tokens;
+  }
+  return report;
+}
+
+TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
+  const auto start = std::chrono::steady_clock::now();
+  TrainReport report;
+  parts_.collective->gather({});  // all of this process have their weights now
+  report.plan = make_plan();
+  if (events.planned) events.planned(report.plan);
+  const bool writes = parts_.collective->rank() == 0;
+  std::error_code ignored;
+  const bool was_there = fs::exists(options_.output_dir, ignored);
+  if (writes) {
+    fs::create_directories(options_.output_dir, ignored);
+    if (!fs::is_directory(options_.output_dir, ignored)) {
+      fail(ErrorCode::kUnavailable, "{}: cannot be made a directory", options_.output_dir.string());
+    }
+  }
+  UnfinishedDirectory cleanup(was_there || !writes ? fs::path() : options_.output_dir);
+  resume();
   report.first_step = state_.step;
+  if (!writes) return follow(report, stop);
   MetricsLog metrics(options_.output_dir / "metrics.jsonl", state_.step, options_.logging_steps);
   const auto save = [&] {
     const fs::path path = write_checkpoint(*parts_.source, parts_.spec, parameters_, *stream_,
@@ -410,7 +295,7 @@ TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
     if (events.saved) events.saved(path);
   };
   for (int64_t step = state_.step; step < epochs_.total; ++step) {
-    if (stop.stop_requested()) {
+    if (any_stops(stop.stop_requested())) {
       report.stopped = true;
       save();
       break;

@@ -14,6 +14,7 @@
 #include "tamis/train.h"
 #include "text/tokenizer.h"
 #include "train/batches.h"
+#include "train/collective.h"
 #include "train/dataset.h"
 #include "train/losses.h"
 #include "train/network.h"
@@ -30,16 +31,22 @@ struct TrainerParts {
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::shared_ptr<Device> device;
   const HostProbe* host = nullptr;
+  std::shared_ptr<Collective> collective = std::make_shared<Alone>();  ///< of the run's devices
+  size_t devices_here = 1;  ///< of them those of this process
 };
 
 /// The model that training makes of a source: a bare encoder becomes a cross-encoder with one
 /// logit. Errors: invalid_argument (a reranker as an embedder).
 ModelSpec training_spec(const ModelSpec& source, const TrainOptions& options);
 
+/// Whether BGE-M3's two heads train.
+bool trains_token_heads(const TrainOptions& options);
+
 class Trainer {
  public:
   /// Reads data and weights. Errors: as train().
   Trainer(const TrainerParts& parts, const TrainOptions& options);
+  /// Files and events are rank 0's.
   TrainReport run(const TrainEvents& events, std::stop_token stop);
 
  private:
@@ -64,10 +71,24 @@ class Trainer {
 
   const Batch& batch_at(int64_t epoch, size_t micro_batch) const;
   Sequences sequences_of(const Batch& batch, int64_t epoch) const;
-  /// Loss of a micro-batch times `weight`; gradients are added.
-  double run_micro_batch(const Sequences& s, double weight);
+  // step.cc
+  /// This device's share of the loss of a micro-batch, times `weight`; gradients are added.
+  double run_micro_batch(const Sequences& all, double weight);
   double run_groups(const Sequences& s, double weight);
-  double run_contrast(const Sequences& s, double weight);
+  /// Of this device's sequences alone, or with the passages of `all` devices.
+  double run_contrast(const Sequences& s, const Sequences& all, double weight);
+  double contrast_of_all(const Sequences& s, const Sequences& all, const NetworkOutput& out,
+                         double weight, NetworkOutput& d) const;
+  NetworkOutput gather_outputs(const NetworkOutput& mine, const Sequences& all) const;
+  NetworkOutput own_part(const NetworkOutput& all_outputs, const Sequences& all) const;
+  /// Groups [first, second) of a micro-batch.
+  std::pair<size_t, size_t> share_of(size_t groups, int rank) const;
+  /// The arrays of a NetworkOutput, and how many of their floats some sequences have.
+  using FloatCounts = std::vector<
+      std::pair<std::vector<float> NetworkOutput::*, std::function<size_t(size_t, size_t)>>>;
+  FloatCounts float_counts(const Sequences& s) const;
+  /// The same gradients on all devices: the sums of theirs.
+  void sum_gradients();
   /// The loss on all outputs of a micro-batch times `weight`, and its gradients.
   double contrast(const Sequences& s, const NetworkOutput& out, double weight,
                   NetworkOutput& d) const;
@@ -76,7 +97,18 @@ class Trainer {
   void in_parts(const Sequences& s, size_t units, size_t sequences_of_unit,
                 const std::function<void(size_t, size_t)>& f);
   TrainBatch batch_of(const Sequences& s, size_t begin, size_t end) const;
+  /// All micro-batches of a step: gradients, and the loss of all devices.
+  double run_batches(int64_t step, size_t& tokens);
+  /// Where the first number that is not finite comes from.
+  std::string find_not_finite(int64_t step);
   TrainStep run_step(int64_t step);
+  // trainer.cc
+  /// Whether a rank was told to stop.
+  bool any_stops(bool stops);
+  /// Reads the checkpoint, if asked to, and sees to it that all ranks begin alike.
+  void resume();
+  /// The run of a rank that writes nothing.
+  TrainReport follow(TrainReport report, std::stop_token stop);
 
   TrainerParts parts_;
   TrainOptions options_;

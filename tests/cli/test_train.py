@@ -169,3 +169,20 @@ def test_help_names_the_task(tamis):
     assert "Usage: tamis train reranker [OPTIONS]" in text
     assert "--max_steps N" in text and "--max-steps" not in text
     assert "temperature" not in text and "temperature" in tamis("train", "embedder", "--help").text
+
+
+def test_lora_is_a_model_and_an_adapter(tamis, common, tmp_path):
+    result = tamis("train", "reranker", *common, "--max_steps", "3", "--use_lora", "--lora_rank", "4", "--lora_alpha",
+                   "8", "--target_modules", "query", "value")
+    # Of two layers two matrices of 32 x 32, and the head.
+    assert f"{2 * 2 * 4 * 64 + 32 * 32 + 32 + 32 + 1:,} of " in result.err
+    adapter = load_file(tmp_path / "out" / "lora" / "adapter_model.safetensors")
+    assert sum("lora_B" in name for name in adapter) == 4
+    config = json.loads((tmp_path / "out" / "lora" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["modules_to_save"]) == (4, 8, ["classifier"])
+    ranked = tamis("rerank", "--model", tmp_path / "out", "--format", "json", "a tamis", "a sieve", "the sky")
+    assert len(ranked.json["results"]) == 2
+    error = tamis("train", "reranker", *common, "--use_lora", "--target_modules", "q_proj", "--overwrite_output_dir",
+                  status=None)
+    assert error.status != 0
+    assert 'no layer has a "q_proj"; there are attention.self.query,' in error.err

@@ -7,7 +7,9 @@ namespace tamis::server {
 namespace {
 
 /// Before anything was measured; what a slow core does of a small model in ten seconds.
-constexpr size_t kLeastTokens = 65'536;
+constexpr size_t kUnmeasuredTokens = 65'536;
+/// A few short requests, however slow the model is.
+constexpr size_t kLeastTokens = 2'048;
 constexpr size_t kShareOfOne = 8;
 /// Buckets that are full again are forgotten when there are so many.
 constexpr size_t kManyAddresses = 10'000;
@@ -23,6 +25,7 @@ void WorkAdmission::set_limits(const WorkLimits& limits) {
 
 size_t WorkAdmission::most() const {
   if (limits_.tokens > 0) return limits_.tokens;
+  if (tokens_per_s_ <= 0) return kUnmeasuredTokens;
   const auto in_time = static_cast<size_t>(tokens_per_s_ * limits_.max_wait_ms / 1000);
   return std::max(kLeastTokens, in_time);
 }

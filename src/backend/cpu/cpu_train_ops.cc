@@ -202,6 +202,12 @@ class CpuTrainOps : public TrainOps {
     });
   }
 
+  void scale(Mat x, float factor) override {
+    for_each_row(x, [&](int64_t r) {
+      for (int64_t i = 0; i < x.cols; ++i) x.row(r)[i] *= factor;
+    });
+  }
+
   void attention(const TrainAttention& a, Mat out) override {
     for_each_head(a, [&](int64_t sequence, int64_t head, float* own) {
       train_attention(table_, a, sequence, head, out, own);

@@ -50,6 +50,10 @@ TEST(WorkAdmission, TheLimitFollowsTheSpeed) {
   admission.set_speed(100'000);
   EXPECT_EQ(admission.most_tokens(), 1'000'000u);
   EXPECT_LT(before, 1'000'000u);
+  admission.set_speed(700);
+  EXPECT_EQ(admission.most_tokens(), 7'000u) << "also where it is less than before a measurement";
+  admission.set_speed(1);
+  EXPECT_EQ(admission.most_tokens(), 2'048u) << "a few short requests, however slow";
 }
 
 TEST(WorkAdmission, LearnsHowManyTokensAByteIs) {

@@ -348,7 +348,8 @@ TEST(Train, ALossThatIsNotFiniteEndsTheRunOrLeavesTheStepOut) {
   o.lr_scheduler_type = "constant";
   const std::string message = error_of([&] { train(o); }, ErrorCode::kInvalidArgument);
   EXPECT_NE(message.find("step 2"), std::string::npos) << message;
-  EXPECT_NE(message.find("lower learning_rate"), std::string::npos) << message;
+  EXPECT_NE(message.find(", first in the embeddings; try a lower learning_rate"), std::string::npos)
+      << message;
   EXPECT_FALSE(fs::exists(folder / "out")) << "nothing half-written stays";
   o.skip_not_finite = true;
   size_t skipped = 0;
@@ -400,6 +401,18 @@ TEST(Train, MemoryLimitChoosesCheckpointingThenSmallerParts) {
   EXPECT_NE(chosen.front(), "none");
   EXPECT_EQ(chosen.back(), "1");
   EXPECT_LT(tokens, free_plan.sub_batch_tokens);
+}
+
+TEST(Train, LayersThatDoNotLearnKeepNothing) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "a");
+  const TrainPlan all = plan_of(o);
+  o.freeze_layers = 2;  // of two: the head alone learns
+  o.output_dir = folder / "b";
+  const TrainPlan head = plan_of(o);
+  const size_t record = all.sub_batch_tokens * (3 * 32 + 32 + 2 * 32 + 56 + 4) * sizeof(float);
+  EXPECT_GE(all.activation_bytes - head.activation_bytes, record);
+  EXPECT_LT(head.state_bytes, all.state_bytes / 10);
 }
 
 TEST(Train, AMemoryLimitThatIsTooSmallSaysWhatTheLeastIs) {
