@@ -159,9 +159,14 @@ std::vector<DataSetResult> evaluate_models(const Options& options, const Notices
     if (!options.save_run.empty()) {
       write_run(path_of_run(plain(options.save_run), several), runs.back().second, "tamis");
     }
-    out.push_back(
-        evaluate_all(options, names.empty() ? several : files.name, data.judgements, runs));
-    if (sets.size() > 1) notices.say(fmt::format("{}: done", files.name));
+    try {
+      out.push_back(
+          evaluate_all(options, names.empty() ? several : files.name, data.judgements, runs));
+    } catch (const Error& error) {  // which of them it was
+      if (several.empty()) throw;
+      throw Error(error.code(), fmt::format("{}: {}", several, error.what()));
+    }
+    if (!several.empty()) notices.say(fmt::format("{}: done", several));
   }
   return out;
 }

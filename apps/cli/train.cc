@@ -38,10 +38,9 @@ for _. Ctrl-C ends the run after its step, with a checkpoint.)";
 struct Options {
   TrainOptions train;
   std::string model, output_dir, memory_limit, query_instruction, passage_instruction;
-  std::string device = "cpu", isa;
+  std::string device = "cpu", isa, logging_dir;
   std::vector<std::string> train_data;
   std::vector<std::string> report_to;
-  std::string logging_dir;
   std::vector<std::string> ignored;  ///< of FlagEmbedding's arguments
   size_t threads = 0;
   OutputOptions output;

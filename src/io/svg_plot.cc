@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -14,12 +15,12 @@ namespace {
 constexpr double kWidth = 760, kHeight = 300;
 constexpr double kLeft = 64, kRight = 20, kTop = 34, kBottom = 46;
 // Mid tones that both grounds let stand out; a page's style has better ones for each.
-constexpr std::array<const char*, 2> kColours = {"#3377cc", "#c8641e"};
+constexpr std::array<std::string_view, 2> kColours = {"#3377cc", "#c8641e"};
 constexpr size_t kMostPoints = 1500;  // of a line; a screen shows no more
 
 using Points = std::vector<std::pair<double, double>>;
 
-const char* colour(size_t series) { return kColours[series % kColours.size()]; }
+std::string_view colour(size_t series) { return kColours[series % kColours.size()]; }
 
 std::string open_svg(const std::string& title, double height) {
   return fmt::format(

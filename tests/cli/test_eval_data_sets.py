@@ -171,3 +171,10 @@ def test_what_is_missing_is_named(tamis, sets):
     assert "--qrels judges one data set, and there are 2" in tamis(
         "eval", "--dataset", SETS / "miracl", "--split", "dev", "--embedder", EMBEDDER, "--qrels",
         SETS / "saved" / "de" / "dev_qrels.jsonl", status=64).err
+
+
+def test_candidates_that_are_not_of_a_data_set_are_told_with_its_name(tamis, tmp_path):
+    run = tmp_path / "bm25.trec"
+    run.write_text("1#0 Q0 11#0 1 2 x\n")
+    result = tamis("eval", "--dataset", SETS / "miracl", "--split", "dev", "--candidates", run, status=64)
+    assert "en-dev: the run and the judgements have no query in common" in result.err
