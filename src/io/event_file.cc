@@ -105,20 +105,13 @@ void cut_file(const fs::path& path, int64_t last_step) {
   std::stringstream content;
   content << std::ifstream(path, std::ios::binary).rdbuf();
   const std::string bytes = content.str();
-  size_t kept = 0;
-  bool has_steps = false;
-  while (const auto event = record_at(bytes, kept)) {
-    const auto step = step_of(*event);
-    if (!step || *step > last_step) break;
-    has_steps = has_steps || *step > 0;
-    kept += kHead + event->size() + kTail;
-  }
-  if (kept == 0 && !bytes.empty()) return;  // none of ours
+  const EventPrefix kept = events_until(bytes, last_step);
+  if (kept.bytes == 0 && !bytes.empty()) return;  // none of ours
   std::error_code error;
-  if (!has_steps) {
+  if (!kept.has_steps) {
     fs::remove(path, error);
-  } else if (kept < bytes.size()) {
-    fs::resize_file(path, kept, error);
+  } else if (kept.bytes < bytes.size()) {
+    fs::resize_file(path, kept.bytes, error);
   }
   if (error) {
     fail(ErrorCode::kUnavailable, "{}: cannot be cut after step {}: {}", path.string(), last_step,
@@ -214,6 +207,17 @@ void EventFile::fail_now(std::string_view doing) const {
   fail(error == ENOSPC || error == EDQUOT || error == EFBIG ? ErrorCode::kResourceExhausted
                                                             : ErrorCode::kUnavailable,
        "{}: cannot {} it: {}", path_.string(), doing, std::strerror(error));
+}
+
+EventPrefix events_until(std::string_view file, int64_t last_step) {
+  EventPrefix out;
+  while (const auto event = record_at(file, out.bytes)) {
+    const auto step = step_of(*event);
+    if (!step || *step > last_step) break;
+    out.has_steps = out.has_steps || *step > 0;
+    out.bytes += kHead + event->size() + kTail;
+  }
+  return out;
 }
 
 void cut_event_files(const fs::path& directory, std::string_view suffix, int64_t last_step) {

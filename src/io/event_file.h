@@ -3,6 +3,7 @@
 // TensorBoard's event files: records with TFRecord's frame, each a protobuf message Event.
 // [tensorflow/core/util/event.proto, core/framework/summary.proto, core/lib/io/record_writer.h]
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -42,6 +43,13 @@ class EventFile {
   std::filesystem::path path_;
   int descriptor_ = -1;
 };
+
+/// The beginning of a file: whole records of this writer, of steps up to a last one.
+struct EventPrefix {
+  size_t bytes = 0;
+  bool has_steps = false;  ///< not only what stands before the first
+};
+EventPrefix events_until(std::string_view file, int64_t last_step);
 
 /// Of the files in a directory whose names end in `suffix`: what is of steps after last_step goes,
 /// and so does a record that is not whole; a file without any step is removed. What does not begin
