@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of fuzz/corpus/{safetensors,torch_zip}: small files, good and nasty.
+"""Writes the seeds of fuzz/corpus/{safetensors,torch_zip,event_file}: small files, good and nasty.
 
     python3 fuzz/make_seeds.py       # standard library only; reads tests/fixtures/torch
 """
@@ -53,7 +53,47 @@ def archive(entries, path, compression=zipfile.ZIP_STORED):
             out.writestr(zipfile.ZipInfo(name), data, compress_type=compression)
 
 
+def masked_crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def record(event, size=None):
+    length = struct.pack("<Q", len(event) if size is None else size)
+    return length + masked_crc32c(length) + event + masked_crc32c(event)
+
+
+def event_file_seeds():
+    time = b"\x09" + struct.pack("<d", 1.8e9)
+    version = record(time + b"\x10\0" + b"\x1a\x0dbrain.Event:2")
+    start = record(time + b"\x10\x01" + b"\x3a\x02\x08\x01")
+    value = b"\x0a\x0atrain/loss\x15" + struct.pack("<f", 0.5)
+    summary = bytes([0x0A, len(value)]) + value
+    steps = [record(time + b"\x10" + step + bytes([0x2A, len(summary)]) + summary)
+             for step in (b"\x05", b"\x07", b"\x08", b"\x80\x01")]
+    whole = version + start + b"".join(steps)
+    yield "whole", whole
+    yield "empty", b""
+    yield "no_steps", version + start
+    yield "torn", whole[:-9]
+    yield "changed", whole[:100] + bytes([whole[100] ^ 1]) + whole[101:]
+    yield "huge_size", version + record(b"x" * 40, 2**64 - 1)
+    yield "endless_step", version + record(time + b"\x10" + b"\xff" * 12)
+    yield "no_step", version + record(time)
+    yield "nothing_in_it", version + record(b"")
+
+
 def main():
+    folder = ROOT / "fuzz/corpus/event_file"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in event_file_seeds():
+        (folder / name).write_bytes(data)
+
     folder = ROOT / "fuzz/corpus/safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in safetensors_seeds():

@@ -26,9 +26,9 @@ SKINS = ("apps/cli", "apps/server", "bindings/c", "bindings/python")
 # What a skin may use of another: the command `tamis serve` starts the server.
 SKIN_DOORS = {"apps/cli": ("apps/server/service.h", "apps/server/config/settings.h")}
 # What a skin shares with the engine besides the public headers: raising errors, sizes in bytes, JSON,
-# NumPy's header, UTF-8.
-SKIN_TOOLS = ("src/base/fail.h", "src/base/byte_size.h", "src/io/json.h", "src/io/json_writer.h",
-              "src/io/npy.h", "src/io/utf8.h")
+# NumPy's header, UTF-8, pages and their plots.
+SKIN_TOOLS = ("src/base/fail.h", "src/base/byte_size.h", "src/io/html_page.h", "src/io/json.h",
+              "src/io/json_writer.h", "src/io/npy.h", "src/io/svg_plot.h", "src/io/utf8.h")
 REGISTRY = "src/backend/registry.cc"
 # Third-party headers that only one place of the product may know: pattern -> that place's prefix.
 KEPT_IN = {r"simdjson\b": "src/io/json.cc", r"(oneapi/)?dnnl": "src/backend/cpu/",

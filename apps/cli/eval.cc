@@ -1,198 +1,173 @@
-// `tamis eval`: how good rankings are, of runs that are there or of models on a data set.
+// `tamis eval`: how good rankings are, of runs that are there or of models on data sets.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <filesystem>
 #include <memory>
 #include <set>
 
 #include "arguments.h"
 #include "commands.h"
-#include "io/json_writer.h"
+#include "data_sets.h"
+#include "eval_models.h"
+#include "eval_results.h"
 #include "judged_data.h"
-#include "nearest.h"
 #include "options.h"
 #include "output.h"
 #include "progress.h"
-#include "tamis/embedder.h"
-#include "tamis/evaluate.h"
-#include "tamis/reranker.h"
 
 namespace tamis::cli {
 namespace {
 
 constexpr const char* kFooter = R"(Examples:
   tamis eval --qrels qrels.tsv run.trec                          # a run that is there
-  tamis eval --qrels qrels.tsv old.trec new.trec                 # two, and whether they differ
+  tamis eval --qrels qrels.tsv old.trec new.trec --report a.html # two, and whether they differ
   tamis eval --dataset scifact --embedder bge-m3                 # search, as a bi-encoder does
   tamis eval --dataset scifact --embedder bge-m3 --reranker out --save-run new.trec
   tamis eval --dataset scifact --candidates bm25.trec --reranker out
+  tamis eval --dataset miracl --dataset_names ar de --split dev --embedder bge-m3
 
-A data set is a folder in BEIR's or FlagEmbedding's layout: corpus.jsonl, queries.jsonl or test_queries.jsonl,
-qrels/test.tsv or test_qrels.jsonl. Runs are TREC's six columns, FlagEmbedding's search_results or JSON lines.
-ndcg, map, recall and p are those of trec_eval; ± is the 95 % interval of the mean over queries, p-values are of
-a randomisation test.)";
+A data set is a folder in the layout of BEIR, FlagEmbedding, MIRACL or MLDR; --dataset names one,
+or a folder of several, which --dataset_names chooses from. Runs are TREC's six columns, JSON lines
+or FlagEmbedding's search_results. FlagEmbedding's arguments are taken too: --dataset_dir, --splits,
+--embedder_name_or_path, --reranker_name_or_path, --eval_metrics, --eval_output_path, ...
+ndcg, map, recall and p are those of trec_eval; ± is the 95 % interval of the mean over queries,
+p-values are of a randomisation test.)";
 
 struct Options {
-  std::vector<std::string> runs;
-  std::string qrels, dataset, split = "test", candidates, save_run, embedder, reranker;
-  std::string query_instruction;
+  std::vector<std::string> runs, names, splits = {"test"};
+  std::string qrels, dataset, candidates, save_run, report, title = "tamis eval";
   std::vector<std::string> metrics = {"ndcg@10", "map@100", "recall@100", "mrr@10"};
-  size_t search_top_k = 100, rerank_top_k = 100, max_length = 512;
-  bool ignore_identical_ids = false;
+  std::vector<size_t> depths = {1, 3, 5, 10, 20, 50, 100};
+  std::vector<std::string> ignored;  ///< of FlagEmbedding's arguments
+  size_t max_length = 512;
+  size_t query_max_length = 0, passage_max_length = 0, reranker_max_length = 0;  ///< 0: as it
+  EvalModelOptions models;
   PlaceOptions place;
   OutputOptions output;
 };
 
-struct NamedEvaluation {
-  std::string name;
-  Evaluation evaluation;
-};
+using NamedRuns = std::vector<std::pair<std::string, SearchRun>>;
 
-std::vector<std::string_view> views(const std::vector<std::string>& texts) {
-  return {texts.begin(), texts.end()};
-}
-
-/// Every query against every passage, by inner product.
-SearchRun search(const JudgedData& data, const Options& options, const LoadOptions& load,
-                 Progress& progress) {
-  const Embedder embedder = Embedder::load(plain(options.embedder), load);
-  EmbedOptions how;
-  how.max_length = options.max_length;
-  how.progress = [&](size_t done, size_t total) { progress.update(done, total); };
-  std::vector<std::string> queries, passages;
-  for (const JudgedQuery& q : data.queries) queries.push_back(options.query_instruction + q.text);
-  for (const Passage& p : data.corpus) passages.push_back(p.text);
-  const Embeddings q = embedder.embed(views(queries), how);
-  progress.begin_window(1.0);
-  const Embeddings p = embedder.embed(views(passages), how);
-  progress.end_window(passages.size());
-  SearchRun run;
-  for (size_t i = 0; i < q.count; ++i) {
-    const std::vector<double> scores = similarities(q.row(i), p);
-    std::vector<RunHit> hits;
-    for (size_t j : best_of(scores, options.search_top_k + 1)) {  // one may be left out
-      if (options.ignore_identical_ids && data.corpus[j].id == data.queries[i].id) continue;
-      if (hits.size() < options.search_top_k) hits.push_back({data.corpus[j].id, scores[j]});
-    }
-    run[data.queries[i].id] = std::move(hits);
-  }
-  return run;
-}
-
-/// The best of each query in a new order.
-SearchRun rerank(const JudgedData& data, const SearchRun& run, const Options& options,
-                 const LoadOptions& load, Progress& progress) {
-  const Reranker reranker = Reranker::load(plain(options.reranker), load);
-  std::map<std::string_view, std::string_view> texts;
-  for (const Passage& p : data.corpus) texts[p.id] = p.text;
-  RerankOptions how;
-  how.max_length = options.max_length;
-  SearchRun out;
-  size_t done = 0;
-  progress.begin_window(1.0);
-  for (const JudgedQuery& query : data.queries) {
-    const auto found = run.find(query.id);
-    if (found == run.end()) continue;
-    std::vector<RunHit> hits = found->second;
-    std::stable_sort(hits.begin(), hits.end(),
-                     [](const RunHit& a, const RunHit& b) { return a.score > b.score; });
-    if (hits.size() > options.rerank_top_k) hits.resize(options.rerank_top_k);
-    std::vector<std::string_view> passages;
-    for (const RunHit& hit : hits) {
-      const auto text = texts.find(hit.document);
-      if (text == texts.end()) {
-        throw Error(
-            ErrorCode::kInvalidArgument,
-            fmt::format("document {} of query {} is not in the corpus", hit.document, query.id));
-      }
-      passages.push_back(text->second);
-    }
-    auto& to = out[query.id];
-    for (const RerankResult& r : reranker.rerank(query.text, passages, how)) {
-      to.push_back({hits[r.index].document, r.logit});
-    }
-    progress.update(++done, data.queries.size());
-  }
-  progress.end_window(done);
+std::vector<std::string> plain_all(const std::vector<std::string>& words) {
+  std::vector<std::string> out;
+  for (const std::string& word : words) out.push_back(plain(word));
   return out;
 }
 
-void write_json(std::string& out, const std::vector<NamedEvaluation>& all,
-                const std::vector<MetricComparison>& compared) {
-  io::JsonWriter json(out, 1);
-  json.begin_object().key("runs").begin_array();
-  for (const NamedEvaluation& e : all) {
-    json.begin_object().key("run").string(e.name);
-    json.key("queries").unsigned_integer(e.evaluation.queries.size());
-    json.key("not_judged").unsigned_integer(e.evaluation.not_judged);
-    json.key("not_in_run").unsigned_integer(e.evaluation.not_in_run);
-    json.key("metrics").begin_object();
-    for (const MetricValues& m : e.evaluation.metrics) {
-      json.key(to_string(m.metric)).begin_object().key("mean").number(m.mean);
-      json.key("low").number(m.low).key("high").number(m.high).end_object();
-    }
-    json.end_object().end_object();
-  }
-  json.end_array().key("comparison").begin_array();
-  for (const MetricComparison& c : compared) {
-    json.begin_object().key("metric").string(to_string(c.metric));
-    json.key("first").number(c.first).key("second").number(c.second);
-    json.key("p_value").number(c.p_value).key("queries").unsigned_integer(c.queries);
-    json.key("better")
-        .unsigned_integer(c.better)
-        .key("worse")
-        .unsigned_integer(c.worse)
-        .end_object();
-  }
-  json.end_array().end_object();
-  out += '\n';
+EvalModelOptions model_options(const Options& options) {
+  EvalModelOptions out = options.models;
+  out.embedder = plain(out.embedder);
+  out.reranker = plain(out.reranker);
+  out.query_instruction = plain(out.query_instruction);
+  const auto or_common = [&](size_t length) { return length > 0 ? length : options.max_length; };
+  out.query_max_length = or_common(options.query_max_length);
+  out.passage_max_length = or_common(options.passage_max_length);
+  out.reranker_max_length = or_common(options.reranker_max_length);
+  return out;
 }
 
-void write_markdown(std::string& out, const std::vector<NamedEvaluation>& all,
-                    const std::vector<MetricComparison>& compared) {
-  out += "| run | queries |";
-  for (const MetricValues& m : all.front().evaluation.metrics)
-    out += fmt::format(" {} |", to_string(m.metric));
-  out += "\n|---|---|";
-  for (size_t i = 0; i < all.front().evaluation.metrics.size(); ++i) out += "---|";
-  out += '\n';
-  for (const NamedEvaluation& e : all) {
-    out += fmt::format("| {} | {} |", e.name, e.evaluation.queries.size());
-    for (const MetricValues& m : e.evaluation.metrics) {
-      out += fmt::format(" {:.4f} ± {:.4f} |", m.mean, (m.high - m.low) / 2);
-    }
-    out += '\n';
+/// What the page draws: nDCG and recall at each depth, and nDCG at 10 in any case.
+std::vector<Metric> curve_metrics(const Options& options) {
+  std::vector<Metric> out;
+  if (options.report.empty()) return out;
+  std::set<size_t> depths(options.depths.begin(), options.depths.end());
+  depths.insert(10);
+  for (const Metric::Kind kind : {Metric::Kind::kNdcg, Metric::Kind::kRecall}) {
+    for (size_t depth : depths) out.push_back({kind, depth});
   }
-  if (compared.empty()) return;
-  out += fmt::format(
-      "\n| metric | {} | {} | difference | better | worse | p |\n|---|---|---|---|---|---|---|\n",
-      all[0].name, all[1].name);
-  for (const MetricComparison& c : compared) {
-    out +=
-        fmt::format("| {} | {:.4f} | {:.4f} | {:+.4f} | {} | {} | {:.4f} |\n", to_string(c.metric),
-                    c.first, c.second, c.second - c.first, c.better, c.worse, c.p_value);
-  }
+  return out;
 }
 
-/// The runs that the command line names, or the ones that models make.
-std::vector<std::pair<std::string, SearchRun>> make_runs(const Options& options,
-                                                         const JudgedData& data,
-                                                         const LoadOptions& load) {
-  std::vector<std::pair<std::string, SearchRun>> out;
-  if (options.dataset.empty()) {
-    for (const std::string& path : options.runs) out.emplace_back(path, read_run(plain(path)));
-    return out;
-  }
-  Progress progress(!options.output.quiet && !options.output.no_progress, "texts");
-  if (!options.candidates.empty()) {
-    out.emplace_back(options.candidates, read_run(plain(options.candidates)));
+/// What the models make of a data set, or of the candidates for it.
+NamedRuns make_runs(const Options& options, const JudgedData& data, EvalModels& models,
+                    Progress& progress) {
+  NamedRuns out;
+  if (options.candidates.empty()) {
+    out.emplace_back(plain(options.models.embedder), models.search(data, progress));
   } else {
-    out.emplace_back(options.embedder, search(data, options, load, progress));
+    out.emplace_back(plain(options.candidates), read_run(plain(options.candidates)));
   }
-  if (!options.reranker.empty()) {
-    out.emplace_back(options.reranker, rerank(data, out.front().second, options, load, progress));
+  if (!options.models.reranker.empty()) {
+    SearchRun ordered = models.rerank(data, out.front().second, progress);
+    out.emplace_back(plain(options.models.reranker), std::move(ordered));
   }
   progress.clear();
+  return out;
+}
+
+/// "new.trec" of the data set "ar-dev" is "new.ar-dev.trec", where there are several.
+std::string path_of_run(const std::string& path, const std::string& set) {
+  if (set.empty()) return path;
+  const std::filesystem::path p(path);
+  return (p.parent_path() / (p.stem().string() + "." + set + p.extension().string())).string();
+}
+
+void say_what_does_not_count(const Notices& notices, const DataSetResult& set) {
+  for (const RunResult& r : set.runs) {
+    const Evaluation& e = r.evaluation;
+    if (e.not_judged + e.not_in_run == 0) continue;
+    notices.say(fmt::format(
+        "{}{}{}: {} queries are not judged, {} judged ones are not in it; neither count", set.name,
+        set.name.empty() ? "" : ", ", r.run, e.not_judged, e.not_in_run));
+  }
+}
+
+DataSetResult evaluate_all(const Options& options, const std::string& name,
+                           const Judgements& judgements, const NamedRuns& runs) {
+  std::vector<Metric> metrics;
+  for (const std::string& metric : options.metrics) metrics.push_back(parse_metric(plain(metric)));
+  const std::vector<Metric> curves = curve_metrics(options);
+  DataSetResult out{name, {}, {}};
+  for (const auto& [run_name, run] : runs) {
+    RunResult result{run_name, evaluate(judgements, run, metrics), {}};
+    if (!curves.empty()) result.curves = evaluate(judgements, run, curves);
+    out.runs.push_back(std::move(result));
+  }
+  if (out.runs.size() == 2) {
+    out.compared = compare(out.runs[0].evaluation, out.runs[1].evaluation);
+  }
+  return out;
+}
+
+std::vector<DataSetResult> evaluate_runs(const Options& options) {
+  NamedRuns runs;
+  for (const std::string& path : options.runs) {
+    runs.emplace_back(plain(path), read_run(plain(path)));
+  }
+  if (!options.save_run.empty()) write_run(plain(options.save_run), runs.back().second, "tamis");
+  return {evaluate_all(options, "", read_judgements(plain(options.qrels)), runs)};
+}
+
+std::vector<DataSetResult> evaluate_models(const Options& options, const Notices& notices) {
+  const std::vector<std::string> names = plain_all(options.names);
+  const std::vector<DataSetFiles> sets =
+      find_data_sets(plain(options.dataset), names, plain_all(options.splits));
+  if (sets.size() > 1 && !options.qrels.empty()) {
+    throw UsageError(fmt::format("--qrels judges one data set, and there are {}", sets.size()),
+                     "choose one with --dataset_names and --split");
+  }
+  EvalModels models(model_options(options), load_options(options.place, notices));
+  Progress progress(!options.output.quiet && !options.output.no_progress, "texts");
+  std::vector<DataSetResult> out;
+  for (const DataSetFiles& files : sets) {
+    JudgedData data = read_data_set(files);
+    if (!options.qrels.empty()) data.judgements = read_judgements(plain(options.qrels));
+    const NamedRuns runs = make_runs(options, data, models, progress);
+    const std::string several = sets.size() > 1 ? files.name : "";
+    if (!options.save_run.empty()) {
+      write_run(path_of_run(plain(options.save_run), several), runs.back().second, "tamis");
+    }
+    try {
+      out.push_back(
+          evaluate_all(options, names.empty() ? several : files.name, data.judgements, runs));
+    } catch (const Error& error) {  // which of them it was
+      if (several.empty()) throw;
+      throw Error(error.code(), fmt::format("{}: {}", several, error.what()));
+    }
+    if (!several.empty()) notices.say(fmt::format("{}: done", several));
+  }
   return out;
 }
 
@@ -202,43 +177,132 @@ void check(const Options& options) {
       throw UsageError("expected --qrels and one or two runs, or --dataset",
                        "see 'tamis eval --help'");
     }
-  } else if (!options.runs.empty() || (options.embedder.empty() && options.candidates.empty())) {
+  } else if (!options.runs.empty() ||
+             (options.models.embedder.empty() && options.candidates.empty())) {
     throw UsageError("with --dataset expected --embedder or --candidates, and no runs",
                      "see 'tamis eval --help'");
   }
+  for (const std::string& metric : options.metrics) parse_metric(plain(metric));
+  for (size_t depth : options.depths) {
+    if (depth == 0) throw UsageError("--k_values: expected whole numbers of at least 1, got 0", "");
+  }
+  // A place that cannot be written is told now, not after hours.
+  if (!options.report.empty()) Output::open(plain(options.report));
+}
+
+void write_report(const Options& options, const std::vector<DataSetResult>& sets) {
+  Output page = Output::open(plain(options.report));
+  page.buffer() = eval_page(plain(options.title), sets);
+  page.finish();
 }
 
 int run(const Options& options) {
   check(options);
-  std::vector<Metric> metrics;
-  for (const std::string& name : options.metrics) metrics.push_back(parse_metric(plain(name)));
   const Notices notices = options.output.notices();
-  Output output = Output::open(plain(options.output.path));
-  JudgedData data;
-  if (!options.dataset.empty())
-    data = read_judged_data(plain(options.dataset), plain(options.split));
-  if (!options.qrels.empty()) data.judgements = read_judgements(plain(options.qrels));
-  const auto runs = make_runs(options, data, load_options(options.place, notices));
-  std::vector<NamedEvaluation> all;
-  for (const auto& [name, run] : runs)
-    all.push_back({name, evaluate(data.judgements, run, metrics)});
-  std::vector<MetricComparison> compared;
-  if (all.size() == 2) compared = compare(all[0].evaluation, all[1].evaluation);
-  if (!options.save_run.empty()) write_run(plain(options.save_run), runs.back().second, "tamis");
-  for (const NamedEvaluation& e : all) {
-    if (e.evaluation.not_judged + e.evaluation.not_in_run > 0) {
-      notices.say(
-          fmt::format("{}: {} queries are not judged, {} judged ones are not in it; neither count",
-                      e.name, e.evaluation.not_judged, e.evaluation.not_in_run));
-    }
+  if (!options.ignored.empty()) {
+    notices.say(
+        fmt::format("has no use for, and goes on without: {}", fmt::join(options.ignored, ", ")));
   }
+  Output output = Output::open(plain(options.output.path));
+  const std::vector<DataSetResult> sets =
+      options.dataset.empty() ? evaluate_runs(options) : evaluate_models(options, notices);
+  for (const DataSetResult& set : sets) say_what_does_not_count(notices, set);
+  if (!options.report.empty()) write_report(options, sets);
   if (options.output.format == "json") {
-    write_json(output.buffer(), all, compared);
+    write_json(output.buffer(), sets);
   } else {
-    write_markdown(output.buffer(), all, compared);
+    write_markdown(output.buffer(), sets);
   }
   output.finish();
   return 0;
+}
+
+/// "--search_top_k" is also "--search-top-k".
+std::string both(const std::string& name) {
+  std::string dashes = name;
+  for (char& c : dashes) c = c == '_' ? '-' : c;
+  return dashes == name ? "--" + name : "--" + name + ",--" + dashes;
+}
+
+void add_inputs(CLI::App& app, Options& o) {
+  const auto input = [&](const std::string& name, auto& to, const std::string& type,
+                         const std::string& description) {
+    app.add_option(name, to, description)->type_name(type)->group("Input");
+  };
+  app.add_option("runs", o.runs, "one or two runs")->type_name("RUN")->option_text("[RUN...]");
+  input("--qrels", o.qrels, "FILE", "judgements: TREC, BEIR's tsv or JSON lines");
+  input("--dataset", o.dataset, "DIR", "corpus, queries and judgements");
+  input(both("dataset_names"), o.names, "NAME...", "folders of it (default: all)");
+  input("--split", o.splits, "NAME...", "of the data set (default: test)");
+  input("--candidates", o.candidates, "RUN", "what --reranker orders, instead of a search");
+}
+
+void add_models(CLI::App& app, Options& o) {
+  const auto text = [&](const std::string& name, std::string& to, const std::string& type,
+                        const std::string& description) {
+    app.add_option(name, to, description)->type_name(type)->group("Models");
+  };
+  const auto count = [&](const std::string& name, size_t& to, const std::string& description) {
+    add_count(app, name, to, 1, description)->group("Models");
+  };
+  text("--embedder", o.models.embedder, "DIR", "searches the corpus");
+  text("--reranker", o.models.reranker, "DIR", "orders the best anew");
+  text("--query-instruction", o.models.query_instruction, "TEXT",
+       "before each query of the search");
+  count(both("search_top_k"), o.models.search_top_k, "documents found (default: 100)");
+  count(both("rerank_top_k"), o.models.rerank_top_k, "of them ordered anew (default: 100)");
+  count("--max-length", o.max_length, "tokens of a text, or of a pair (default: 512)");
+  count(both("embedder_query_max_length"), o.query_max_length, "of a query of the search");
+  count(both("embedder_passage_max_length"), o.passage_max_length, "of a passage of the search");
+  count(both("reranker_max_length"), o.reranker_max_length, "of a pair");
+  app.add_option(both("ignore_identical_ids"), o.models.ignore_identical_ids,
+                 "a document of the query's own id does not count")
+      ->type_name("[BOOL]")
+      ->expected(0, 1)
+      ->default_str("true")
+      ->group("Models");
+}
+
+void add_outputs(CLI::App& app, Options& o) {
+  app.add_option("--metrics", o.metrics, "default: ndcg@10 map@100 recall@100 mrr@10")
+      ->type_name("NAME@K...")
+      ->group("Output");
+  app.add_option("--save-run", o.save_run, "the last ranking, in TREC's format")
+      ->type_name("FILE")
+      ->group("Output");
+  app.add_option("--report", o.report, "a page with tables and pictures (HTML)")
+      ->type_name("FILE")
+      ->group("Output");
+  app.add_option(both("k_values"), o.depths, "of its curves (default: 1 3 5 10 20 50 100)")
+      ->type_name("K...")
+      ->group("Output");
+  app.add_option(both("eval_name"), o.title, "its title")->type_name("TEXT")->group("Output");
+}
+
+/// FlagEmbedding's names of what has another name here, and what it has that is of no use here:
+/// taken, but not in the help.
+void add_names_of_flagembedding(CLI::App& app, Options& o) {
+  const auto alias = [&](const std::string& name, auto& to) {
+    app.add_option(both(name), to)->group("");
+  };
+  alias("dataset_dir", o.dataset);
+  alias("splits", o.splits);
+  alias("embedder_name_or_path", o.models.embedder);
+  alias("reranker_name_or_path", o.models.reranker);
+  alias("query_instruction_for_retrieval", o.models.query_instruction);
+  alias("eval_metrics", o.metrics);
+  alias("eval_output_path", o.output.path);
+  add_choice(app, both("eval_output_method"), o.output.format, {"markdown", "json"}, "")->group("");
+  for (const char* name : {"cache_dir", "cache_path", "corpus_embd_save_dir", "embedder_batch_size",
+                           "embedder_model_class", "force_redownload", "output_dir", "overwrite",
+                           "reranker_batch_size", "reranker_model_class", "token",
+                           "trust_remote_code", "use_bf16", "use_fp16"}) {
+    app.add_option_function<std::string>(
+           both(name), [&o, name](const std::string&) { o.ignored.push_back(name); }, "")
+        ->expected(0, 1)
+        ->default_str("true")
+        ->group("");
+  }
 }
 
 }  // namespace
@@ -246,36 +310,12 @@ int run(const Options& options) {
 Command add_eval(CLI::App& root) {
   CLI::App* app = root.add_subcommand("eval", "Measure rankings: nDCG, MAP, recall, MRR");
   auto o = std::make_shared<Options>();
-  const auto text = [&](const std::string& name, std::string& to, const std::string& type,
-                        const std::string& description, const std::string& group) {
-    app->add_option(name, to, description)->type_name(type)->group(group);
-  };
-  app->add_option("runs", o->runs, "one or two runs")->type_name("RUN")->option_text("[RUN...]");
-  text("--qrels", o->qrels, "FILE", "judgements: TREC, BEIR's tsv or JSON lines", "Input");
-  text("--dataset", o->dataset, "DIR", "corpus, queries and judgements", "Input");
-  text("--split", o->split, "NAME", "of the data set (default: test)", "Input");
-  text("--candidates", o->candidates, "RUN", "what --reranker orders, instead of a search",
-       "Input");
-  text("--embedder", o->embedder, "DIR", "searches the corpus", "Models");
-  text("--reranker", o->reranker, "DIR", "orders the best anew", "Models");
-  text("--query-instruction", o->query_instruction, "TEXT", "before each query of the search",
-       "Models");
-  add_count(*app, "--search_top_k,--search-top-k", o->search_top_k, 1,
-            "documents found (default: 100)")
-      ->group("Models");
-  add_count(*app, "--rerank_top_k,--rerank-top-k", o->rerank_top_k, 1,
-            "of them ordered anew (default: 100)")
-      ->group("Models");
-  add_count(*app, "--max-length", o->max_length, 1, "tokens (default: 512)")->group("Models");
-  app->add_flag("--ignore_identical_ids,--ignore-identical-ids", o->ignore_identical_ids,
-                "a document of the query's own id does not count")
-      ->group("Models");
-  app->add_option("--metrics", o->metrics, "default: ndcg@10 map@100 recall@100 mrr@10")
-      ->type_name("NAME@K...")
-      ->group("Output");
-  text("--save-run", o->save_run, "FILE", "the last ranking, in TREC's format", "Output");
+  add_inputs(*app, *o);
+  add_models(*app, *o);
+  add_outputs(*app, *o);
   add_place_options(*app, o->place);
   add_output_options(*app, o->output, {"markdown", "json"});
+  add_names_of_flagembedding(*app, *o);
   add_progress_option(*app, o->output);
   app->footer(kFooter);
   return {app, [o](auto) { return run(*o); }};

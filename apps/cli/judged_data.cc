@@ -4,24 +4,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
-#include <functional>
 
-#include "io/json.h"
 #include "lines.h"
 #include "output.h"
 #include "tamis/error.h"
 
 namespace tamis::cli {
 namespace {
-
-namespace fs = std::filesystem;
-
-[[noreturn]] void bad_line(const LineReader& reader, std::string_view expected,
-                           std::string_view got) {
-  throw Error(ErrorCode::kDataLoss, fmt::format("{}: expected {}, got \"{}\"", reader.where(),
-                                                expected, got.substr(0, 80)));
-}
 
 std::vector<std::string_view> columns_of(std::string_view line) {
   std::vector<std::string_view> out;
@@ -41,24 +30,6 @@ T number_of(std::string_view text, const LineReader& reader) {
   return out;
 }
 
-/// Calls f(line, reader) for each line that is not empty. Errors: data_loss (there is none).
-void for_each_line(const std::string& path,
-                   const std::function<void(std::string_view, const LineReader&)>& f) {
-  LineReader reader = LineReader::open(path);
-  size_t lines = 0;
-  while (const auto line = reader.next()) {
-    if (line->find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    ++lines;
-    f(*line, reader);
-  }
-  if (lines == 0) throw Error(ErrorCode::kDataLoss, fmt::format("{}: has no lines", reader.name()));
-}
-
-/// A name that JSON may have as a number.
-std::string name_of(const io::JsonValue& value, std::string_view what) {
-  return value.is_number() ? std::to_string(value.integer(what)) : std::string(value.string(what));
-}
-
 void read_results(const io::JsonValue& results, SearchRun& out) {
   for (const auto& [query, hits] : results.members("search_results")) {
     auto& to = out[std::string(query)];
@@ -68,17 +39,11 @@ void read_results(const io::JsonValue& results, SearchRun& out) {
   }
 }
 
-std::string first_there(const fs::path& directory, const std::vector<std::string>& names) {
-  std::string tried;
-  for (const std::string& name : names) {
-    if (fs::exists(directory / name)) return (directory / name).string();
-    tried += (tried.empty() ? "" : " or ") + name;
-  }
-  throw Error(ErrorCode::kNotFound,
-              fmt::format("{}: expected {} in it", directory.string(), tried));
-}
-
 }  // namespace
+
+std::string name_of(const io::JsonValue& value, std::string_view what) {
+  return value.is_number() ? std::to_string(value.integer(what)) : std::string(value.string(what));
+}
 
 Judgements read_judgements(const std::string& path) {
   Judgements out;
@@ -141,37 +106,6 @@ void write_run(const std::string& path, const SearchRun& run, const std::string&
     output.flush();
   }
   output.finish();
-}
-
-JudgedData read_judged_data(const std::string& directory, const std::string& split) {
-  if (!fs::is_directory(directory)) {
-    throw Error(ErrorCode::kNotFound, fmt::format("{}: no such directory", directory));
-  }
-  JudgedData out;
-  out.judgements =
-      read_judgements(first_there(directory, {"qrels/" + split + ".tsv", split + "_qrels.jsonl"}));
-  const auto id_of = [](const io::JsonValue& row) {
-    const auto id = row.find("_id");
-    return name_of(id ? *id : row.at("id"), "id");
-  };
-  for_each_line(
-      first_there(directory, {split + "_queries.jsonl", "queries.jsonl"}),
-      [&](std::string_view line, const LineReader& reader) {
-        const auto document = io::JsonDocument::parse(line, reader.where());
-        const std::string id = id_of(document.root());
-        if (!out.judgements.contains(id)) return;
-        out.queries.push_back({id, std::string(document.root().at("text").string("text"))});
-      });
-  for_each_line(first_there(directory, {"corpus.jsonl"}), [&](std::string_view line,
-                                                              const LineReader& reader) {
-    const auto document = io::JsonDocument::parse(line, reader.where());
-    const std::string title = document.root().string_or("title", "");
-    const std::string text(document.root().at("text").string("text"));
-    out.corpus.push_back({id_of(document.root()), title.empty()  ? text
-                                                  : text.empty() ? title
-                                                                 : title + " " + text});
-  });
-  return out;
 }
 
 }  // namespace tamis::cli

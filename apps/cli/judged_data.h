@@ -1,12 +1,12 @@
 #pragma once
 
-// The files of evaluation: judgements, runs, and data sets in BEIR's and FlagEmbedding's layouts.
+// The files of evaluation: judgements and runs. data_sets.h: whole data sets.
 
 #include <string>
-#include <vector>
+#include <string_view>
 
+#include "io/json.h"
 #include "tamis/evaluate.h"
-#include "tamis/index.h"
 
 namespace tamis::cli {
 
@@ -21,19 +21,7 @@ SearchRun read_run(const std::string& path);
 /// TREC's six columns, the best first.
 void write_run(const std::string& path, const SearchRun& run, const std::string& tag);
 
-struct JudgedQuery {
-  std::string id;
-  std::string text;
-};
-
-/// corpus.jsonl with {"_id" or "id", "title"?, "text"}; queries.jsonl or <split>_queries.jsonl;
-/// qrels/<split>.tsv or <split>_qrels.jsonl. A document's text is "title text"
-/// [FlagEmbedding/abc/evaluation/data_loader.py].
-struct JudgedData {
-  std::vector<Passage> corpus;
-  std::vector<JudgedQuery> queries;  ///< those that are judged
-  Judgements judgements;
-};
-JudgedData read_judged_data(const std::string& directory, const std::string& split);
+/// A name that JSON may have as a number.
+std::string name_of(const io::JsonValue& value, std::string_view what);
 
 }  // namespace tamis::cli

@@ -134,4 +134,21 @@ double LineReader::fraction() const {
   return std::min(1.0, consumed / static_cast<double>(size_bytes_));
 }
 
+void for_each_line(const std::string& path,
+                   const std::function<void(std::string_view, const LineReader&)>& f) {
+  LineReader reader = LineReader::open(path);
+  size_t lines = 0;
+  while (const auto line = reader.next()) {
+    if (line->find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    ++lines;
+    f(*line, reader);
+  }
+  if (lines == 0) throw Error(ErrorCode::kDataLoss, fmt::format("{}: has no lines", reader.name()));
+}
+
+void bad_line(const LineReader& reader, std::string_view expected, std::string_view got) {
+  throw Error(ErrorCode::kDataLoss, fmt::format("{}: expected {}, got \"{}\"", reader.where(),
+                                                expected, got.substr(0, 80)));
+}
+
 }  // namespace tamis::cli

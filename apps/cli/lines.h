@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -52,5 +53,14 @@ class LineReader {
   uint64_t bytes_read_ = 0;
   uint64_t size_bytes_ = 0;  // 0: unknown
 };
+
+/// Calls f(line, reader) for each line of a file that is not blank.
+/// Errors: as LineReader; data_loss (there is none).
+void for_each_line(const std::string& path,
+                   const std::function<void(std::string_view, const LineReader&)>& f);
+
+/// data_loss: the file, the line, what was expected there and what came.
+[[noreturn]] void bad_line(const LineReader& reader, std::string_view expected,
+                           std::string_view got);
 
 }  // namespace tamis::cli

@@ -31,15 +31,17 @@ constexpr const char* kFooter = R"(Examples:
   tamis train embedder --model_name_or_path models/bge-m3 --train_data data/ --output_dir out
   tamis rerank -m out "what is a panda?" "hi" "a bear of China"
 
-A line of --train_data is {"query": "...", "pos": ["..."], "neg": ["..."]}, and may have "pos_scores" and
-"neg_scores" (--knowledge_distillation) and prompts. Names are FlagEmbedding's and transformers'; each may
-be written with - for _. Ctrl-C ends the run after its step, with a checkpoint.)";
+A line of --train_data is {"query": "...", "pos": ["..."], "neg": ["..."]}, and may have prompts and
+"pos_scores" and "neg_scores" (--knowledge_distillation). --gradient_checkpointing N keeps the input
+of every Nth layer alone. Names are FlagEmbedding's and transformers'; each may be written with -
+for _. Ctrl-C ends the run after its step, with a checkpoint.)";
 
 struct Options {
   TrainOptions train;
   std::string model, output_dir, memory_limit, query_instruction, passage_instruction;
-  std::string device = "cpu", isa;
+  std::string device = "cpu", isa, logging_dir;
   std::vector<std::string> train_data;
+  std::vector<std::string> report_to;
   std::vector<std::string> ignored;  ///< of FlagEmbedding's arguments
   size_t threads = 0;
   OutputOptions output;
@@ -118,6 +120,22 @@ std::string curve_of(const std::vector<LossPoint>& losses) {
   return out + fmt::format(" {:.4g}", losses.back().loss);
 }
 
+/// Of the places that transformers reports to one is there; others are told, not refused.
+void take_reports(Options& options, const Notices& notices) {
+  for (const std::string& word : options.report_to) {
+    const std::string name = plain(word);
+    if (name == "tensorboard" || name == "all") {
+      options.train.report_to = "tensorboard";
+    } else if (name != "none") {
+      options.ignored.push_back("report_to " + name);
+    }
+  }
+  options.train.logging_dir = plain(options.logging_dir);
+  if (!options.logging_dir.empty() && options.train.report_to == "none") {
+    notices.say("--logging_dir is where --report_to tensorboard writes, which was not asked for");
+  }
+}
+
 int run(Options options) {
   const Notices notices = options.output.notices();
   Output output = Output::open(plain(options.output.path));
@@ -135,7 +153,7 @@ int run(Options options) {
   how.isa = options.isa;
   how.threads = static_cast<int>(options.threads);
   how.log = notices.sink();
-
+  take_reports(options, notices);
   if (!options.ignored.empty()) {
     notices.say(
         fmt::format("has no use for, and goes on without: {}", fmt::join(options.ignored, ", ")));
@@ -268,7 +286,7 @@ void add_safety_options(CLI::App& app, Options& options) {
   Group safety(app, "Memory and safety");
   safety
       .value("gradient_checkpointing", o.gradient_checkpointing, "none|attention|N",
-             "compute again in backward: attention, or every Nth layer from its input; alone: 1")
+             "compute again in backward (alone: 1)")
       ->expected(0, 1)
       ->default_str("1");
   safety.count("sub_batch_tokens", o.sub_batch_tokens, 0,
@@ -280,7 +298,12 @@ void add_safety_options(CLI::App& app, Options& options) {
   safety.flag("resume_from_checkpoint", o.resume, "go on from the newest one of output_dir");
   safety.flag("overwrite_output_dir", o.overwrite_output_dir, "write over what is there");
   safety.flag("skip_not_finite", o.skip_not_finite, "leave out steps whose loss is not finite");
-  safety.value("logging_steps", o.logging_steps, "N", "a line after so many (default: 10)");
+  Group reports(app, "Reports");
+  reports.value("logging_steps", o.logging_steps, "N", "a line after so many (default: 10)");
+  reports.value("report_to", options.report_to, "none|tensorboard",
+                "event files too (default: none)");
+  reports.value("logging_dir", options.logging_dir, "DIR",
+                "of the event files (default: runs in output_dir)");
   Group device(app, "Device");
   device.count("threads", options.threads, 0, "that compute (default: one for each core)");
   device.value("device", options.device, "NAME", "or several, each with its own batch: cpu,cpu");
@@ -318,8 +341,6 @@ void add_ignored_options(CLI::App& app, Options& options) {
   for (const char* name : {"fp16",
                            "bf16",
                            "dataloader_num_workers",
-                           "report_to",
-                           "logging_dir",
                            "save_strategy",
                            "logging_strategy",
                            "cache_dir",

@@ -110,6 +110,8 @@ struct TrainOptions {
   bool skip_not_finite =
       false;  ///< a step whose loss is not finite is left out, instead of the end
   int64_t logging_steps = 10;
+  std::string report_to = "none";     ///< "tensorboard": event files
+  std::filesystem::path logging_dir;  ///< where they go; empty = output_dir/runs
 
   // The machine.
   /// "cpu", or several separated by commas: each with a copy of the model and a batch of
@@ -172,10 +174,10 @@ struct TrainEvents {
 };
 
 /// Trains, and writes a Hugging Face directory to output_dir: model.safetensors (f32), config.json,
-/// the tokenizer's files, metrics.jsonl, training.svg (the losses); checkpoints below it as
-/// checkpoint-N, whole or not at all. Errors: invalid_argument (an option), data_loss (a line of
-/// data: file, line, field, expected, got; or the model), not_found, unimplemented,
-/// resource_exhausted (memory or disk), unavailable (also: another rank has ended).
+/// the tokenizer's files, metrics.jsonl, training.svg (the losses), training.html (the run as a
+/// page); checkpoints below it as checkpoint-N, whole or not at all. Errors: invalid_argument (an
+/// option), data_loss (a line of data: file, line, field, expected, got; or the model), not_found,
+/// unimplemented, resource_exhausted (memory or disk), unavailable (also: another rank has ended).
 TrainReport train(const TrainOptions& options, const TrainEvents& events = {},
                   std::stop_token stop = {});
 

@@ -17,7 +17,8 @@ namespace fs = std::filesystem;
 /// What a run of training leaves in a model's directory, and the model is not made of.
 bool is_of_training(const std::string& name) {
   return name.starts_with("checkpoint-") || name == "metrics.jsonl" || name == "training.svg" ||
-         name == "trainer_state.json" || name == "training_args.bin";
+         name == "training.html" || name == "runs" || name == "trainer_state.json" ||
+         name == "training_args.bin";
 }
 
 void write_labels(const std::vector<std::string>& labels, io::JsonWriter& json) {

@@ -3,6 +3,7 @@
 #include "base/fail.h"
 #include "device/device_name.h"
 #include "tamis/session.h"
+#include "train/run_files.h"
 #include "train/trainer.h"
 
 namespace tamis {
@@ -31,6 +32,7 @@ void check_output(const TrainOptions& options) {
 
 TrainReport train(const TrainOptions& options, const TrainEvents& events, std::stop_token stop) {
   check_output(options);
+  training::check_reports(options);
   LoadOptions load;
   load.log = options.log;
   load.pooling = parse_pooling(options.sentence_pooling_method);

@@ -7,8 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "base/fail.h"
-#include "io/file_writer.h"
-#include "train/metrics.h"
+#include "train/run_files.h"
 
 namespace tamis::training {
 namespace {
@@ -287,7 +286,7 @@ TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
   resume();
   report.first_step = state_.step;
   if (!writes) return follow(report, stop);
-  MetricsLog metrics(options_.output_dir / "metrics.jsonl", state_.step, options_.logging_steps);
+  RunFiles files(options_, state_.step);
   const auto save = [&] {
     const fs::path path = write_checkpoint(*parts_.source, parts_.spec, parameters_, *stream_,
                                            state_, options_.output_dir, options_.save_total_limit);
@@ -302,27 +301,21 @@ TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
     }
     const TrainStep done = run_step(step);
     report.tokens += done.tokens;
-    metrics.add(done);
+    files.add(done);
     if (events.step) events.step(done);
     if (options_.save_steps > 0 && done.step % options_.save_steps == 0 &&
         done.step < epochs_.total) {
       save();
     }
   }
-  metrics.finish();
-  report.final_loss = metrics.last_loss();
-  report.losses = metrics.losses();
-  if (!report.losses.empty()) {
-    io::FileWriter curve(options_.output_dir / "training.svg");
-    curve.append(loss_curve_svg(report.losses));
-    curve.finish();
-  }
+  files.finish(report);
   if (!report.stopped) {
     write_model(*parts_.source, parts_.spec, parameters_, *stream_, options_.output_dir);
     if (events.saved) events.saved(options_.output_dir);
   }
-  cleanup.keep();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  cleanup.keep();
+  files.write_pages(report);
   return report;
 }
 

@@ -49,6 +49,11 @@ def test_bash_offers(tamis, tmp_path):
     assert "--train_data" in bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--train")
     assert bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--kd_loss_type", "k") == ["kl_div"]
     assert bash_offers(tamis, tmp_path, "tamis", "train", "reranker", "--fp") == []
+    assert bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--report_to", "t") == ["tensorboard"]
+    assert bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--logging_dir", "f") == ["folder"]
+    assert "--dataset_names" in bash_offers(tamis, tmp_path, "tamis", "eval", "--dataset")
+    assert "--dataset_dir" not in bash_offers(tamis, tmp_path, "tamis", "eval", "--dataset")
+    assert sorted(bash_offers(tamis, tmp_path, "tamis", "eval", "--report", "f")) == ["file", "folder"]
     assert bash_offers(tamis, tmp_path, "tamis", "embed", "--memory") == ["--memory-limit"]
     assert bash_offers(tamis, tmp_path, "tamis", "rerank", "--dtype", "b") == ["bf16"]
     assert bash_offers(tamis, tmp_path, "tamis", "doctor", "f") == ["folder"]

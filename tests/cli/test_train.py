@@ -51,9 +51,9 @@ def test_embedders_train_as_well(tamis, common, tmp_path):
 def test_arguments_of_flagembedding_scripts_are_taken(tamis, common):
     """True and False as HfArgumentParser has them, flags alone, and what has no use here."""
     result = tamis("train", "reranker", *common, "--max_steps", "2", "--fp16", "--dataloader_drop_last", "True",
-                   "--gradient_checkpointing", "--knowledge_distillation", "False", "--report_to", "none",
+                   "--gradient_checkpointing", "--knowledge_distillation", "False", "--report_to", "wandb",
                    "--warmup_ratio", "0.1", "--weight-decay", "0.01", "--deepspeed", "ds.json")
-    assert "goes on without: fp16, report_to, deepspeed" in result.err
+    assert "goes on without: fp16, deepspeed, report_to wandb" in result.err
     assert "checkpointing: 1" in result.err
 
 

@@ -1,7 +1,7 @@
 """Help, wrong command lines, missing models."""
 import pytest
 
-COMMANDS = ["rerank", "embed", "tokenize", "inspect", "devices", "doctor", "completion"]
+COMMANDS = ["rerank", "embed", "tokenize", "inspect", "devices", "doctor", "completion", "eval"]
 
 
 @pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS]])
@@ -12,6 +12,11 @@ def test_help_has_usage_and_examples(tamis, command):
     assert "\n  tamis " in text[text.index("Examples:"):]  or "completion" in command
     assert max(map(len, text.splitlines())) <= 100
     assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize("task", ["reranker", "embedder", "m3"])
+def test_help_of_training_fits_as_well(tamis, task):
+    assert max(map(len, tamis("train", task, "--help").text.splitlines())) <= 100
 
 
 def test_version(tamis):
