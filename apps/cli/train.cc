@@ -269,6 +269,8 @@ void add_training_options(CLI::App& app, Options& options) {
              "longer gradients are scaled; 0: never (default: 1)");
   run.value("seed", o.seed, "N", "default: 42");
   run.flag("dropout", o.dropout, "with the rates of config.json (default: true)");
+  run.flag("bf16", o.bf16, "products in bf16, where a device has them");
+  run.flag("fp16", o.fp16, "in f16, with a loss scale");
   run.flag("fix_position_embedding", o.fix_position_embedding, "the position table stays");
   run.flag("freeze_words", o.freeze_words, "the word table stays");
   run.value("freeze_layers", o.freeze_layers, "N", "embeddings and N layers from the bottom stay");
@@ -338,9 +340,7 @@ void add_m3_options(CLI::App& app, TrainOptions& o) {
 
 /// What FlagEmbedding's scripts have and this has no use for: told, not refused.
 void add_ignored_options(CLI::App& app, Options& options) {
-  for (const char* name : {"fp16",
-                           "bf16",
-                           "dataloader_num_workers",
+  for (const char* name : {"dataloader_num_workers",
                            "save_strategy",
                            "logging_strategy",
                            "cache_dir",

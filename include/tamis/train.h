@@ -83,6 +83,10 @@ struct TrainOptions {
   int64_t warmup_steps = 0;
   uint64_t seed = 42;
   bool dropout = true;  ///< with the rates of config.json
+  /// Operands of products in 16 bits, where a device has them; weights, sums and all else stay f32.
+  /// f16 has a loss scale that follows the gradients, as torch's GradScaler.
+  bool bf16 = false;
+  bool fp16 = false;
   bool freeze_words = false;
   bool fix_position_embedding = false;
   int64_t freeze_layers = 0;  ///< the embeddings and so many layers from the bottom

@@ -42,6 +42,12 @@ Buffer::~Buffer() {
   account_->refund(purpose_, bytes_);
 }
 
+std::string Stream::make_rank_token(std::string&) { return ""; }
+
+std::unique_ptr<RankSum> Stream::join_ranks(const std::string&, int, int) {
+  fail(ErrorCode::kInternal, "this stream has no sums over ranks");
+}
+
 void Stream::repeat(std::span<const int64_t>, const std::function<void()>& work) { work(); }
 
 std::shared_ptr<MemoryAccount> Device::open_account(const std::string& model, size_t limit_bytes) {

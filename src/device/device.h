@@ -14,6 +14,7 @@
 
 #include "device/memory_account.h"
 #include "device/ops.h"
+#include "device/rank_sum.h"
 #include "device/train_ops.h"
 
 namespace tamis {
@@ -59,6 +60,13 @@ class Stream {
   virtual Ops& ops() = 0;
   /// Null where a backend does not train.
   virtual TrainOps* train_ops() { return nullptr; }
+  /// What streams of several devices join with, to add up where the numbers lie: one makes it, all
+  /// are given it. "" where there is nothing of the kind; `why_not` then says why, if anything is
+  /// missing.
+  virtual std::string make_rank_token(std::string& why_not);
+  /// Returns when `size` streams have joined, each as a rank of its own. The stream must outlive
+  /// what is returned. Errors: unavailable.
+  virtual std::unique_ptr<RankSum> join_ranks(const std::string& token, int rank, int size);
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   /// Calls `work`, which only calls ops of this stream. A device may keep what that queued, and

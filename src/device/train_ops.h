@@ -77,6 +77,9 @@ class TrainOps {
   /// 64-byte aligned, scratch_bytes of what is to come.
   virtual void set_scratch(std::span<std::byte> scratch) = 0;
 
+  /// From now on operands of products are rounded to this type; sums and results stay f32. False:
+  /// this backend has f32 alone, and goes on with it.
+  virtual bool set_product_dtype(DType dtype) { return dtype == DType::kF32; }
   /// y = a b + bias, or y += a b if `accumulate`. bias [y.cols] may be null, and is with
   /// accumulate.
   virtual void product(const Factor& a, const Factor& b, const float* bias, bool accumulate,

@@ -67,6 +67,8 @@ Rows run_options(const TrainOptions& o) {
           {"warmup_steps", text(o.warmup_steps)},
           {"seed", text(o.seed)},
           {"dropout", text(o.dropout)},
+          {"bf16", text(o.bf16)},
+          {"fp16", text(o.fp16)},
           {"freeze_words", text(o.freeze_words)},
           {"fix_position_embedding", text(o.fix_position_embedding)},
           {"freeze_layers", text(o.freeze_layers)},

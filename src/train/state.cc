@@ -71,6 +71,8 @@ void write_state(const RunState& state, const fs::path& path) {
   io::JsonWriter json(text, 2);
   json.begin_object().key("global_step").integer(state.step);
   json.key("updates").integer(state.updates);
+  json.key("loss_scale").number(state.loss_scale);
+  json.key("scaled_steps").integer(state.scaled_steps);
   json.key("fingerprint").string(state.fingerprint).end_object();
   text += '\n';
   io::FileWriter file(path);
@@ -175,6 +177,8 @@ RunState read_checkpoint(const fs::path& checkpoint, const std::string& fingerpr
   RunState state;
   state.step = document.root().at("global_step").integer("global_step");
   state.updates = document.root().at("updates").integer("updates");
+  state.loss_scale = document.root().at("loss_scale").number("loss_scale");
+  state.scaled_steps = document.root().at("scaled_steps").integer("scaled_steps");
   state.fingerprint = document.root().at("fingerprint").string("fingerprint");
   if (state.fingerprint != fingerprint) {
     fail(ErrorCode::kInvalidArgument,

@@ -15,8 +15,10 @@ namespace tamis::training {
 /// Where a run stands, beside its parameters. The order of the data and all that is drawn follow
 /// from the seed and the step.
 struct RunState {
-  int64_t step = 0;     ///< steps that are done
-  int64_t updates = 0;  ///< of them those that changed the parameters: AdamW's step
+  int64_t step = 0;          ///< steps that are done
+  int64_t updates = 0;       ///< of them those that changed the parameters: AdamW's step
+  double loss_scale = 1;     ///< of f16: gradients are so many times as large
+  int64_t scaled_steps = 0;  ///< without an overflow since it changed
   /// What must be the same for the run to go on: data, seed, sizes of batches, schedule.
   std::string fingerprint;
 };

@@ -56,6 +56,14 @@ void Trainer::in_parts(const Sequences& s, size_t units, size_t sequences_of_uni
   }
 }
 
+void Trainer::backward(NetworkOutput& d) {
+  const auto scale = static_cast<float>(state_.loss_scale);
+  for (std::vector<float>* values : {&d.vectors, &d.token_weights, &d.token_vectors}) {
+    for (float& x : *values) x *= scale;
+  }
+  network_.backward(d);
+}
+
 double Trainer::run_groups(const Sequences& s, double weight) {
   double loss = 0;
   in_parts(s, s.groups, s.group_size, [&](size_t begin, size_t end) {
@@ -67,7 +75,7 @@ double Trainer::run_groups(const Sequences& s, double weight) {
       scores.teacher = std::span(s.teacher).subspan(begin, end - begin);
     }
     loss += group_loss(scores, weight, d.vectors);
-    network_.backward(d);
+    backward(d);
   });
   return loss;
 }
@@ -136,7 +144,7 @@ double Trainer::run_contrast(const Sequences& s, const Sequences& all, double we
     append(outputs.token_vectors, part.token_vectors);
     if (!done) return;
     loss = contrast_of_all(s, all, outputs, weight, d);
-    network_.backward(d);
+    backward(d);
   });
   if (done) return loss;
   loss = contrast_of_all(s, all, outputs, weight, d);
@@ -147,7 +155,7 @@ double Trainer::run_contrast(const Sequences& s, const Sequences& all, double we
     for (const auto& [values, floats_of] : floats) {
       append_range(part.*values, d.*values, floats_of(0, begin), floats_of(0, end));
     }
-    network_.backward(part);
+    backward(part);
   });
   return loss;
 }
@@ -293,6 +301,24 @@ std::string Trainer::find_not_finite(int64_t step) {
   return not_finite(parameters_, network_.ops());
 }
 
+bool Trainer::overflowed(const TrainStep& step) {
+  // As torch.amp.GradScaler: half the scale after an overflow, twice after many steps without one.
+  constexpr int64_t kSteps = 2000;
+  constexpr double kMost = 0x1p24;
+  if (!options_.fp16 || !product_in_f16_ || !std::isfinite(step.loss)) return false;
+  if (std::isfinite(step.gradient_norm)) {
+    if (++state_.scaled_steps >= kSteps) {
+      state_.loss_scale = std::min(kMost, 2 * state_.loss_scale);
+      state_.scaled_steps = 0;
+    }
+    return false;
+  }
+  if (state_.loss_scale < 1) return false;  // it is not the scale
+  state_.loss_scale /= 2;
+  state_.scaled_steps = 0;
+  return true;
+}
+
 TrainStep Trainer::run_step(int64_t step) {
   const auto start = std::chrono::steady_clock::now();
   TrainStep out;
@@ -301,8 +327,11 @@ TrainStep Trainer::run_step(int64_t step) {
   out.epoch = static_cast<double>(step + 1) / static_cast<double>(epochs_.steps);
   out.learning_rate = options_.learning_rate * schedule_.factor(step);
   out.loss = run_batches(step, out.tokens);
-  out.gradient_norm = gradient_norm(parameters_, network_.ops());
-  if (!std::isfinite(out.loss) || !std::isfinite(out.gradient_norm)) {
+  const double scale = state_.loss_scale;
+  out.gradient_norm = gradient_norm(parameters_, network_.ops()) / scale;
+  if (overflowed(out)) {
+    out.skipped = true;
+  } else if (!std::isfinite(out.loss) || !std::isfinite(out.gradient_norm)) {
     const std::string where = find_not_finite(step);
     const std::string what =
         fmt::format("step {}: the loss is {} and the gradient's norm {}{}", out.step, out.loss,
@@ -317,7 +346,8 @@ TrainStep Trainer::run_step(int64_t step) {
     const double clip = options_.max_grad_norm > 0
                             ? std::min(1.0, options_.max_grad_norm / (out.gradient_norm + 1e-6))
                             : 1.0;
-    update(parameters_, network_.ops(), options_, out.learning_rate, clip, ++state_.updates);
+    update(parameters_, network_.ops(), options_, out.learning_rate, clip / scale,
+           ++state_.updates);
   }
   state_.step = step + 1;
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -79,6 +79,9 @@ void check(const TrainOptions& options, const ModelSpec& spec) {
   positive("passage_max_len", static_cast<double>(options.passage_max_len));
   positive("learning_rate", options.learning_rate);
   positive("temperature", options.temperature);
+  if (options.fp16 && options.bf16) {
+    fail(ErrorCode::kInvalidArgument, "fp16 and bf16: expected one of them");
+  }
   if (options.use_lora) {
     positive("lora_rank", static_cast<double>(options.lora_rank));
     positive("lora_alpha", options.lora_alpha);
@@ -162,6 +165,20 @@ Trainer::Trainer(const TrainerParts& parts, const TrainOptions& options)
   if (parameters_.trained() == 0) {
     fail(ErrorCode::kInvalidArgument, "everything is frozen: there is nothing to train");
   }
+  choose_precision();
+}
+
+void Trainer::choose_precision() {
+  constexpr double kFirstScale = 65536;
+  if (!options_.fp16 && !options_.bf16) return;
+  const DType dtype = options_.fp16 ? DType::kF16 : DType::kBF16;
+  if (!network_.ops().set_product_dtype(dtype)) {
+    log_to(options_.log, LogLevel::kWarning, "{} trains in f32: goes on without {}",
+           parts_.device->info().name, options_.fp16 ? "fp16" : "bf16");
+    return;
+  }
+  product_in_f16_ = options_.fp16;
+  if (options_.fp16) state_.loss_scale = kFirstScale;
 }
 
 Trainer::Epochs Trainer::count_steps() const {
@@ -210,7 +227,7 @@ std::string Trainer::fingerprint() const {
       "{} "
       "\"{}\" {}, shuffled {}, temperature {}, normalised {}, dimensions [{}], own negatives {}, "
       "M3 {} "
-      "{} {}, frozen {} {} {} {}, LoRA {}",
+      "{} {}, frozen {} {} {} {}, LoRA {}, 16 bits {} {}",
       data_.fingerprint(), epochs_.total, o.gradient_accumulation_steps, o.learning_rate,
       o.lr_scheduler_type, warmup_steps(o, epochs_.total), o.weight_decay, o.max_grad_norm,
       o.adam_beta1, o.adam_beta2, o.adam_epsilon, o.query_max_len, o.passage_max_len, o.dropout,
@@ -221,7 +238,8 @@ std::string Trainer::fingerprint() const {
       o.freeze_words, o.fix_position_embedding, o.freeze_layers, o.fix_encoder,
       !o.use_lora ? "none"
                   : fmt::format("{} {} {} [{}]", o.lora_rank, o.lora_alpha, o.lora_dropout,
-                                fmt::join(o.target_modules, " ")));
+                                fmt::join(o.target_modules, " ")),
+      o.fp16, o.bf16);
 }
 
 bool Trainer::any_stops(bool stops) {

@@ -101,8 +101,13 @@ class Trainer {
   double run_batches(int64_t step, size_t& tokens);
   /// Where the first number that is not finite comes from.
   std::string find_not_finite(int64_t step);
+  /// network_.backward with gradients as large as f16 wants them.
+  void backward(NetworkOutput& d);
+  /// Whether f16 could not hold the gradients; the scale follows.
+  bool overflowed(const TrainStep& step);
   TrainStep run_step(int64_t step);
   // trainer.cc
+  void choose_precision();
   /// Whether a rank was told to stop.
   bool any_stops(bool stops);
   /// Reads the checkpoint, if asked to, and sees to it that all ranks begin alike.
@@ -122,6 +127,7 @@ class Trainer {
   std::shared_ptr<Stream> stream_;
   Parameters parameters_;
   Network network_;
+  bool product_in_f16_ = false;
   size_t budget_ = 0;  ///< tokens of a sub-batch
   mutable int64_t ordered_epoch_ = -1;
   mutable std::vector<Batch> batches_;  ///< of that epoch

@@ -53,7 +53,8 @@ def test_arguments_of_flagembedding_scripts_are_taken(tamis, common):
     result = tamis("train", "reranker", *common, "--max_steps", "2", "--fp16", "--dataloader_drop_last", "True",
                    "--gradient_checkpointing", "--knowledge_distillation", "False", "--report_to", "wandb",
                    "--warmup_ratio", "0.1", "--weight-decay", "0.01", "--deepspeed", "ds.json")
-    assert "goes on without: fp16, deepspeed, report_to wandb" in result.err
+    assert "goes on without: deepspeed, report_to wandb" in result.err
+    assert "cpu trains in f32: goes on without fp16" in result.err
     assert "checkpointing: 1" in result.err
 
 

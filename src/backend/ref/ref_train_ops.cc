@@ -79,12 +79,17 @@ class RefTrainOps : public TrainOps {
   size_t scratch_bytes(const TrainShape&) const override { return 0; }
   void set_scratch(std::span<std::byte>) override {}
 
+  bool set_product_dtype(DType dtype) override {
+    product_dtype_ = dtype;
+    return true;
+  }
+
   void product(const Factor& a, const Factor& b, const float* bias, bool accumulate,
                Mat y) override {
     for (int64_t r = 0; r < y.rows; ++r) {
       for (int64_t c = 0; c < y.cols; ++c) {
         double sum = accumulate ? y.row(r)[c] : bias != nullptr ? bias[c] : 0;
-        for (int64_t i = 0; i < a.cols(); ++i) sum += at(a, r, i) * at(b, i, c);
+        for (int64_t i = 0; i < a.cols(); ++i) sum += rounded(at(a, r, i)) * rounded(at(b, i, c));
         y.row(r)[c] = static_cast<float>(sum);
       }
     }
@@ -303,6 +308,15 @@ class RefTrainOps : public TrainOps {
           rate * (m / correction1) / (std::sqrt(v / correction2) + static_cast<double>(o.epsilon)));
     });
   }
+
+ private:
+  double rounded(double x) const {
+    const auto value = static_cast<float>(x);
+    return product_dtype_ == DType::kF16    ? f16_to_f32(f32_to_f16(value))
+           : product_dtype_ == DType::kBF16 ? bf16_to_f32(f32_to_bf16(value))
+                                            : value;
+  }
+  DType product_dtype_ = DType::kF32;
 };
 
 }  // namespace
