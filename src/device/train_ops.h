@@ -108,6 +108,8 @@ class TrainOps {
   /// residual. Of a gradient it is its own backward.
   virtual void dropout(ConstMat x, ConstMat residual, const Dropout& dropout,
                        const uint32_t* noise_rows, Mat y) = 0;
+  /// x *= factor
+  virtual void scale(Mat x, float factor) = 0;
 
   virtual void attention(const TrainAttention& a, Mat out) = 0;
   /// out: what attention made. d_q, d_k and d_v are written; they must not overlap the operands.

@@ -202,6 +202,10 @@ class CpuTrainOps : public TrainOps {
     });
   }
 
+  void scale(Mat x, float factor) override {
+    for_each_row(x, [&](int64_t r) { table_.scale(factor, x.cols, x.row(r)); });
+  }
+
   void attention(const TrainAttention& a, Mat out) override {
     for_each_head(a, [&](int64_t sequence, int64_t head, float* own) {
       train_attention(table_, a, sequence, head, out, own);

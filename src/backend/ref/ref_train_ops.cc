@@ -202,6 +202,12 @@ class RefTrainOps : public TrainOps {
     }
   }
 
+  void scale(Mat x, float factor) override {
+    for (int64_t r = 0; r < x.rows; ++r) {
+      for (int64_t i = 0; i < x.cols; ++i) x.row(r)[i] *= factor;
+    }
+  }
+
   void attention(const TrainAttention& a, Mat out) override {
     const int64_t d = a.q.cols / a.heads;
     for_each_query(a, [&](int64_t s, int64_t h, int64_t t) {
