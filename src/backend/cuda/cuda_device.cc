@@ -13,6 +13,8 @@ namespace {
 
 /// sm_75: the oldest that CUDA 13 compiles for.
 constexpr int kLeastCapability = 75;
+/// For filling memory with zeros, which takes milliseconds: a card that hangs.
+constexpr std::chrono::minutes kFillPatience{1};
 
 int attribute(const Card& card, cudaDeviceAttr which) {
   int value = 0;
@@ -100,6 +102,22 @@ class CudaDevice : public Device {
       allocations_.add(out, bytes);
     } catch (...) {
       cudaFree(data);
+      throw;
+    }
+    return out;
+  }
+
+  std::byte* allocate_zeroed_bytes(size_t bytes) override {
+    std::byte* out = allocate_bytes(bytes);
+    try {
+      // By a stream of its own: those of the callers wait for none, and are not to find the rest of
+      // what was there before.
+      const OwnedStream stream = cuda::make_stream(*card_);
+      check(*card_, "cudaMemset", cudaMemsetAsync(out, 0, bytes, stream.get()));
+      wait_for(
+          *card_, [&] { return cudaStreamQuery(stream.get()); }, kFillPatience);
+    } catch (...) {
+      free_bytes(out, bytes);
       throw;
     }
     return out;

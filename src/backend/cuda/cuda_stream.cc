@@ -117,6 +117,12 @@ Ops& CudaStream::ops() {
   return ops_;
 }
 
+TrainOps* CudaStream::train_ops() {
+  use(*card_);
+  if (!train_ops_) train_ops_ = std::make_unique<CudaTrainOps>(*card_, stream_.get(), pinned_);
+  return train_ops_.get();
+}
+
 void CudaStream::upload(void* device, const void* host, size_t bytes) {
   if (bytes == 0) return;
   use(*card_);

@@ -8,6 +8,7 @@
 
 #include "backend/cuda/cuda_ops.h"
 #include "backend/cuda/cuda_runtime.h"
+#include "backend/cuda/cuda_train_ops.h"
 
 namespace tamis::cuda {
 
@@ -52,6 +53,7 @@ class CudaStream : public Stream, public std::enable_shared_from_this<CudaStream
   ~CudaStream() override;
 
   Ops& ops() override;
+  TrainOps* train_ops() override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
   void repeat(std::span<const int64_t> key, const std::function<void()>& work) override;
@@ -69,6 +71,7 @@ class CudaStream : public Stream, public std::enable_shared_from_this<CudaStream
   OwnedStream stream_;
   PinnedPieces pinned_;
   CudaOps ops_;
+  std::unique_ptr<CudaTrainOps> train_ops_;  ///< made when somebody trains
   std::map<std::vector<int64_t>, OwnedGraphExec> graphs_;
 };
 
