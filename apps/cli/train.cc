@@ -37,7 +37,7 @@ be written with - for _. Ctrl-C ends the run after its step, with a checkpoint.)
 struct Options {
   TrainOptions train;
   std::string model, output_dir, memory_limit, query_instruction, passage_instruction;
-  std::string device = "cpu", isa;
+  std::string device = "cpu", isa, cuda_plugin;
   std::vector<std::string> train_data;
   std::vector<std::string> ignored;  ///< of FlagEmbedding's arguments
   size_t threads = 0;
@@ -130,6 +130,9 @@ int run(Options options) {
   if (!options.memory_limit.empty())
     how.memory_limit_bytes = parse_bytes(plain(options.memory_limit));
   how.device = options.device;
+  DevicesOptions devices;
+  devices.cuda_plugin = plain(options.cuda_plugin);
+  how.devices = std::make_shared<Devices>(devices);
   how.isa = options.isa;
   how.threads = static_cast<int>(options.threads);
   how.log = notices.sink();
@@ -273,7 +276,9 @@ void add_safety_options(CLI::App& app, Options& options) {
   safety.value("logging_steps", o.logging_steps, "N", "a line after so many (default: 10)");
   Group device(app, "Device");
   device.count("threads", options.threads, 0, "that compute (default: one for each core)");
-  device.value("device", options.device, "NAME", "default: cpu");
+  device.value("device", options.device, "NAME", "cpu (default), cuda:0");
+  device.value("cuda_plugin", options.cuda_plugin, "FILE",
+               "libtamis_cuda.so (default: the one beside this program)");
   device.value("isa", options.isa, "NAME", "instruction set of the cpu");
 }
 

@@ -12,7 +12,7 @@ constexpr int32_t kPositionBits = 14;  // of a noise row; the rest is the sequen
 TrainOps& require_train_ops(Stream& stream, const Device& device) {
   TrainOps* ops = stream.train_ops();
   if (ops == nullptr) {
-    fail(ErrorCode::kUnimplemented, "{} does not train yet; cpu does", device.info().name);
+    fail(ErrorCode::kUnimplemented, "{} does not train; cpu and cuda do", device.info().name);
   }
   return *ops;
 }
@@ -29,6 +29,14 @@ Network::Network(const ModelSpec& spec, Parameters& parameters, std::shared_ptr<
       stream_(std::move(stream)),
       ops_(require_train_ops(*stream_, *device_)),
       options_(options) {}
+
+Network::~Network() {
+  try {
+    stream_->synchronize(options_.timeout);
+  } catch (const Error&) {
+    // The device has failed, which whoever used it has heard.
+  }
+}
 
 int64_t Network::outputs() const {
   if (spec_.kind == ModelKind::kEmbedder) return spec_.config.hidden_size;

@@ -51,6 +51,8 @@ class Network {
   Network(const ModelSpec& spec, Parameters& parameters, std::shared_ptr<Device> device,
           std::shared_ptr<Stream> stream, std::shared_ptr<MemoryAccount> account,
           const NetworkOptions& options);
+  /// Waits for what is queued: parameters and activations go after it.
+  ~Network();
 
   int64_t outputs() const;
   /// Bytes that batches up to this many tokens, sequences and tokens of a sequence need.

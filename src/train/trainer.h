@@ -60,6 +60,8 @@ class Trainer {
   /// Chooses checkpointing and sub-batches for the limit; fills in the plan.
   TrainPlan make_plan();
   size_t state_bytes(const Sample& sample) const;
+  /// For a run whose device has `used` bytes of it; the user's, or what a card has.
+  size_t memory_limit(size_t used) const;
   std::string fingerprint() const;
 
   const Batch& batch_at(int64_t epoch, size_t micro_batch) const;
