@@ -77,7 +77,7 @@ def test_a_faked_card_trains_as_the_cpu_does(tamis, common, tmp_path):
 @without_nvcc
 def test_a_card_that_is_not_there_is_told(tamis, common, tmp_path):
     result = tamis("train", "reranker", *common, "--device", "cuda:0", "--cuda-plugin",
-                   CARDS / "libtamis_cuda.so", status=69)
+                   CARDS / "libtamis_cuda.so", status=75)
     assert "cuda:0" in result.err and "driver" in result.err
     assert not (tmp_path / "out").exists()
 
