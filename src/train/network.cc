@@ -363,6 +363,15 @@ NetworkOutput Network::forward(const TrainBatch& batch, bool keep) {
 }
 
 void Network::backward(const NetworkOutput& d_outputs) {
+  try {
+    add_gradients(d_outputs);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kResourceExhausted) throw;
+    fail(ErrorCode::kUnavailable, "in the middle of a backward pass: {}", error.what());
+  }
+}
+
+void Network::add_gradients(const NetworkOutput& d_outputs) {
   parameters_.touch(std::span(staged_).first(static_cast<size_t>(batch_.view.tokens)));
   if (spec_.kind == ModelKind::kCrossEncoder) {
     classifier_backward(d_outputs.vectors);

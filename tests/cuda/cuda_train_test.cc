@@ -6,7 +6,7 @@
 #include "../unit/train/train_fixture.h"
 #include "cuda_fixture.h"
 #include "device/device_set.h"
-#include "train/parameters.h"
+#include "train/network.h"
 
 namespace tamis::training {
 namespace {
@@ -162,32 +162,40 @@ TEST(CudaTrainingOf, ARunThatTheCpuBeganGoesOnOnACard) {
   for (size_t i = 0; i < 2; ++i) EXPECT_NEAR(rest[i], want[i + 2], 1e-5 * want[i + 2]);
 }
 
+/// Parameters of a model on a card, without a trainer.
+struct OnCard {
+  std::shared_ptr<Device> device = [] {
+    DeviceSetOptions set;
+    set.cuda_plugin = TAMIS_FAKE_CUDA_PLUGIN;
+    return DeviceSet(set).open({"cuda", 0});
+  }();
+  std::shared_ptr<Stream> stream = device->make_stream({});
+  std::shared_ptr<const HostModel> source = HostModel::open(read_spec(model("xlmr-ce"), {}), {});
+  std::shared_ptr<MemoryAccount> account = device->open_account("test", MemoryAccount::no_limit);
+  Parameters parameters{*source, source->spec, {}, 1, *device, *stream, account};
+};
+
 // The emulation would read the host's memory as well: that the numbers are the card's is looked at.
 TEST(CudaTrainingRows, OfTheWordTableAreKnownToTheCard) {
   const FakeMachine machine(1, kCardBytes);
-  DeviceSetOptions set;
-  set.cuda_plugin = TAMIS_FAKE_CUDA_PLUGIN;
-  const auto device = DeviceSet(set).open({"cuda", 0});
-  const auto stream = device->make_stream({});
-  const auto source = HostModel::open(read_spec(model("xlmr-ce"), {}), {});
-  Parameters parameters(*source, source->spec, {}, 1, *device, *stream,
-                        device->open_account("test", MemoryAccount::no_limit));
+  OnCard card;
+  Parameters& parameters = card.parameters;
   const Parameter& words = parameters.at(Slot::kWords);
   const auto expect_rows = [&](bool ever, const std::vector<int32_t>& want) {
     const Rows rows = parameters.rows_of(words, ever);
     ASSERT_EQ(rows.count, static_cast<int64_t>(want.size()));
     EXPECT_EQ(rows.width, 32);
-    ASSERT_TRUE(device->owns(rows.ids, want.size() * sizeof(int32_t)));
+    ASSERT_TRUE(card.device->owns(rows.ids, want.size() * sizeof(int32_t)));
     std::vector<int32_t> got(want.size());
-    stream->download(got.data(), rows.ids, got.size() * sizeof(int32_t));
-    stream->synchronize(std::chrono::seconds(5));
+    card.stream->download(got.data(), rows.ids, got.size() * sizeof(int32_t));
+    card.stream->synchronize(std::chrono::seconds(5));
     EXPECT_EQ(got, want);
   };
   parameters.touch(std::vector<int32_t>{5, 3, 5});
   expect_rows(false, {3, 5});
   parameters.touch(std::vector<int32_t>{260, 3});
   expect_rows(false, {3, 5, 260});
-  parameters.zero_gradients(*stream->train_ops());
+  parameters.zero_gradients(*card.stream->train_ops());
   expect_rows(false, {});
   parameters.touch(std::vector<int32_t>{4});
   expect_rows(false, {4});
@@ -272,6 +280,24 @@ TEST(CudaTrainingFailure, OfTheCardEndsTheRunWithItsName) {
     EXPECT_NE(message.find("cuda:0"), std::string::npos) << message;
     EXPECT_FALSE(fs::exists(o.output_dir));
   }
+}
+
+// A part of a batch that there is no memory for is halved and runs again, but not when some of its
+// gradients are added already.
+TEST(CudaTrainingFailure, OfMemoryInTheMiddleOfABackwardPassIsAnotherError) {
+  const FakeMachine machine(1, kCardBytes);
+  OnCard card;
+  Network network(card.source->spec, card.parameters, card.device, card.stream, card.account, {});
+  TrainBatch batch;
+  const std::vector<int32_t> ids = {0, 5, 6, 2};
+  const std::vector<SequenceView> sequences(2, SequenceView{ids, {}});
+  batch.packed = pack(sequences, longest_first(sequences), card.source->spec.positions);
+  batch.numbers = {0, 1};
+  NetworkOutput d;
+  d.vectors = network.forward(batch, true).vectors;
+  machine.fake().break_device(0, 40, cudaErrorMemoryAllocation);
+  const std::string message = error_of([&] { network.backward(d); }, ErrorCode::kUnavailable);
+  EXPECT_NE(message.find("in the middle of a backward pass"), std::string::npos) << message;
 }
 
 TEST(CudaTrainingFailure, OfALossThatIsNotFiniteNamesTheStep) {
