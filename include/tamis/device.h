@@ -61,7 +61,7 @@ struct DevicesOptions {
   /// or where the dynamic linker finds it. Opened when a GPU is named, or to say whether one could
   /// be.
   std::string cuda_plugin = {};
-  /// How GPUs are used: graphs=on|off, attention=fused|plain, with commas between. docs/gpu.md
+  /// How GPUs are used: graphs=on|off, attention=fused|plain, nccl=FILE, by commas. docs/gpu.md
   std::string cuda_options = {};
 };
 

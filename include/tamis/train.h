@@ -3,11 +3,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "tamis/device.h"
 #include "tamis/log.h"
 
 namespace tamis {
@@ -103,7 +105,8 @@ struct TrainOptions {
   std::string gradient_checkpointing = "none";  ///< "attention", or of every so many layers: "1"
   size_t sub_batch_tokens =
       0;  ///< at most so many go through the model at a time; 0 = a whole batch
-  /// Above what checkpointing and sub-batches are chosen for; nothing is if they are given.
+  /// What checkpointing and sub-batches are chosen for, unless they are given. None: on a card what
+  /// is free there; elsewhere nothing is chosen.
   std::optional<size_t> memory_limit_bytes;
 
   // Safety and reports.
@@ -122,6 +125,7 @@ struct TrainOptions {
   /// per_device_train_batch_size; their steps are those of one device with all of them.
   std::string device = "cpu";
   TrainRanks ranks;
+  std::shared_ptr<Devices> devices;  ///< null = new ones
   std::string isa;
   int threads = 0;  ///< that compute, of all devices together; 0 = one for each core
   LogSink log;
@@ -151,7 +155,7 @@ struct TrainPlan {
   size_t activation_bytes = 0;
   size_t state_bytes = 0;  ///< gradients and moments
   size_t weight_bytes = 0;
-  size_t peak_bytes = 0;  ///< of the process
+  size_t peak_bytes = 0;  ///< of the process; on a card, of the run there
 };
 
 /// A line of metrics.jsonl: the mean loss of the steps since the one before.

@@ -89,7 +89,7 @@ Buffer Device::allocate_zeroed(size_t bytes, const std::shared_ptr<MemoryAccount
 }
 
 std::byte* Device::allocate_zeroed_bytes(size_t) {
-  fail(ErrorCode::kUnimplemented, "{} does not train; cpu does", info().name);
+  fail(ErrorCode::kUnimplemented, "{} does not train; cpu and cuda do", info().name);
 }
 
 Buffer Device::adopt(std::shared_ptr<const void> owner, std::span<const std::byte> bytes,

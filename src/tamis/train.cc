@@ -35,6 +35,7 @@ TrainReport train(const TrainOptions& options, const TrainEvents& events, std::s
   training::check_reports(options);
   LoadOptions load;
   load.log = options.log;
+  load.devices = options.devices;
   load.pooling = parse_pooling(options.sentence_pooling_method);
   const ModelSpec source = read_spec(options.model_name_or_path, load);
   training::TrainerParts parts;

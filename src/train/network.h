@@ -52,6 +52,8 @@ class Network {
   Network(const ModelSpec& spec, Parameters& parameters, std::shared_ptr<Device> device,
           std::shared_ptr<Stream> stream, std::shared_ptr<MemoryAccount> account,
           const NetworkOptions& options);
+  /// Waits for what is queued: parameters and activations go after it.
+  ~Network();
 
   int64_t outputs() const;
   /// Bytes that batches up to this many tokens, sequences and tokens of a sequence need.
@@ -60,7 +62,8 @@ class Network {
   void reserve(int64_t tokens, int64_t sequences, int64_t longest);
   /// `keep`: a backward follows. Errors: as reserve and Stream::synchronize.
   NetworkOutput forward(const TrainBatch& batch, bool keep);
-  /// Adds to the gradients of all that trains.
+  /// Adds to the gradients of all that trains. Errors: as Stream::synchronize, but never
+  /// resource_exhausted: half of the gradients have been added then, and it must not run again.
   void backward(const NetworkOutput& d_outputs);
 
   const ModelSpec& spec() const { return spec_; }
@@ -118,6 +121,7 @@ class Network {
   ConstMat input_of(int64_t layer);
   void run_segment(int64_t segment);
 
+  void add_gradients(const NetworkOutput& d_outputs);
   NetworkOutput run_head();
   std::vector<float> run_classifier();
   std::vector<float> pool();

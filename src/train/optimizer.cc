@@ -7,17 +7,6 @@
 #include "base/fail.h"
 
 namespace tamis::training {
-namespace {
-
-/// What of a parameter a step touches: all, or rows of the word table.
-Rows rows_of(const Parameters& parameters, const Parameter& p, bool ever_touched) {
-  if (p.slot != Slot::kWords) return {nullptr, 1, p.size};
-  const auto rows = ever_touched ? parameters.touched_rows() : parameters.step_rows();
-  return {rows.data(), static_cast<int64_t>(rows.size()), p.shape[1]};
-}
-
-}  // namespace
-
 Schedule::Schedule(const std::string& type, int64_t warmup_steps, int64_t steps)
     : warmup_(warmup_steps), steps_(steps) {
   if (type == "linear") {
@@ -50,7 +39,7 @@ double Schedule::factor(int64_t step) const {
 double gradient_norm(Parameters& parameters, TrainOps& ops) {
   double squares = 0;
   for (const Parameter& p : parameters.all()) {
-    if (p.trains()) squares += ops.sum_of_squares(p.gradient, rows_of(parameters, p, false));
+    if (p.trains()) squares += ops.sum_of_squares(p.gradient, parameters.rows_of(p, false));
   }
   return std::sqrt(squares);
 }
@@ -58,7 +47,7 @@ double gradient_norm(Parameters& parameters, TrainOps& ops) {
 std::string not_finite(Parameters& parameters, TrainOps& ops) {
   for (const Parameter& p : parameters.all()) {
     if (p.trains() &&
-        !std::isfinite(ops.sum_of_squares(p.gradient, rows_of(parameters, p, false)))) {
+        !std::isfinite(ops.sum_of_squares(p.gradient, parameters.rows_of(p, false)))) {
       return p.name;
     }
   }
@@ -77,7 +66,7 @@ void update(Parameters& parameters, TrainOps& ops, const TrainOptions& options,
   for (const Parameter& p : parameters.all()) {
     if (!p.trains()) continue;
     how.weight_decay = p.decays ? static_cast<float>(options.weight_decay) : 0.0f;
-    Rows rows = rows_of(parameters, p, true);
+    Rows rows = parameters.rows_of(p, true);
     if (how.weight_decay != 0) rows = {nullptr, 1, p.size};
     ops.adamw(how, rows, p.gradient, p.first_moment, p.second_moment, p.value);
   }

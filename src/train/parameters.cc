@@ -94,7 +94,8 @@ Parameters::Parameters(const HostModel& model, const ModelSpec& spec, const Free
     : lora_(freeze.lora),
       hidden_(spec.config.hidden_size),
       vocab_(spec.config.vocab_size),
-      eps_(static_cast<float>(spec.config.layer_norm_eps)) {
+      eps_(static_cast<float>(spec.config.layer_norm_eps)),
+      stream_(stream) {
   if (model.tensors.quantized()) {
     fail(ErrorCode::kUnimplemented,
          "{}: has int8 weights, which do not train; take the model that it was made of",
@@ -131,7 +132,7 @@ Parameters::Parameters(const HostModel& model, const ModelSpec& spec, const Free
     lowest_trained_ = std::min(lowest_trained_, p.layer);
   }
   allocate(device, account, words_train);
-  fill(model, tensors, spec.config.initializer_range, seed, stream);
+  fill(model, tensors, spec.config.initializer_range, seed);
 }
 
 void Parameters::add_adapters(int64_t first_layer) {
@@ -176,6 +177,13 @@ void Parameters::allocate(Device& device, const std::shared_ptr<MemoryAccount>& 
   if (words_train) {
     words_state_ = device.allocate_zeroed(bytes_of(3 * words), account, Purpose::kWeights);
   }
+  if (words_train && !device.info().host_memory) {
+    const int64_t rows = aligned(vocab_);
+    row_ids_ = device.allocate(2 * static_cast<size_t>(rows) * sizeof(int32_t), account,
+                               Purpose::kWeights);
+    touched_.on_device = reinterpret_cast<int32_t*>(row_ids_.data());
+    step_rows_.on_device = touched_.on_device + rows;
+  }
   no_types_ = device.allocate_zeroed(bytes_of(hidden_), account, Purpose::kWeights);
   auto* value = reinterpret_cast<float*>(values_.data());
   auto* gradient = gradients_ = reinterpret_cast<float*>(states_.data());
@@ -193,15 +201,15 @@ void Parameters::allocate(Device& device, const std::shared_ptr<MemoryAccount>& 
 }
 
 void Parameters::fill(const HostModel& model, const std::vector<const TensorView*>& tensors,
-                      double initializer_range, uint64_t seed, Stream& stream) {
+                      double initializer_range, uint64_t seed) {
   constexpr int64_t kPiece = 1 << 20;
   std::vector<float> piece;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
     if (tensors[i] == nullptr) {
       piece = drawn(p, initializer_range, seed, static_cast<uint32_t>(i));
-      stream.upload(p.value, piece.data(), bytes_of(p.size));
-      stream.synchronize(std::chrono::minutes(1));
+      stream_.upload(p.value, piece.data(), bytes_of(p.size));
+      stream_.synchronize(std::chrono::minutes(1));
       continue;
     }
     const TensorView& tensor = *tensors[i];
@@ -214,8 +222,8 @@ void Parameters::fill(const HostModel& model, const std::vector<const TensorView
       if (!std::all_of(piece.begin(), piece.end(), [](float x) { return std::isfinite(x); })) {
         require_finite(tensor);
       }
-      stream.upload(p.value + at, piece.data(), n * sizeof(float));
-      stream.synchronize(std::chrono::minutes(1));
+      stream_.upload(p.value + at, piece.data(), n * sizeof(float));
+      stream_.synchronize(std::chrono::minutes(1));
     }
     model.checkpoint.drop_pages(tensor);
   }
@@ -326,22 +334,35 @@ void Parameters::touch(std::span<const int32_t> ids) {
   std::vector<int32_t> sorted(ids.begin(), ids.end());
   std::sort(sorted.begin(), sorted.end());
   sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
-  const auto merge = [&](std::vector<int32_t>& into) {
+  const auto merge = [&](RowList& into) {
     std::vector<int32_t> both;
-    std::set_union(into.begin(), into.end(), sorted.begin(), sorted.end(),
+    std::set_union(into.ids.begin(), into.ids.end(), sorted.begin(), sorted.end(),
                    std::back_inserter(both));
-    into = std::move(both);
+    if (both.size() != into.ids.size()) into.set(std::move(both));
   };
   merge(step_rows_);
   merge(touched_);
 }
 
+Rows Parameters::rows_of(const Parameter& p, bool ever) {
+  if (p.slot != Slot::kWords) return {nullptr, 1, p.size};
+  RowList& list = ever ? touched_ : step_rows_;
+  const int32_t* ids = list.ids.data();
+  if (list.on_device != nullptr) {
+    // Behind what still reads the rows of before: one stream, one order.
+    if (list.changed) stream_.upload(list.on_device, ids, list.ids.size() * sizeof(int32_t));
+    list.changed = false;
+    ids = list.on_device;
+  }
+  return {ids, static_cast<int64_t>(list.ids.size()), hidden_};
+}
+
 void Parameters::zero_gradients(TrainOps& ops) {
   ops.zero(gradients_, {nullptr, 1, gradient_count_});
   if (const Parameter& words = at(Slot::kWords); words.trains()) {
-    ops.zero(words.gradient, {step_rows_.data(), static_cast<int64_t>(step_rows_.size()), hidden_});
+    ops.zero(words.gradient, rows_of(words, false));
   }
-  step_rows_.clear();
+  step_rows_.set({});
 }
 
 }  // namespace tamis::training

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "device/device.h"
@@ -88,12 +89,14 @@ struct LayerParameters {
   Norm output_norm;
 };
 
-/// The word table is a case of its own: a step touches few of its rows. Gradients and moments of
-/// the others stay pages that nobody has written, so that they take no memory.
+/// The word table is a case of its own: a step touches few of its rows. In memory of the host,
+/// gradients and moments of the others stay pages that nobody has written, so that they take none;
+/// on a device that has its own they are there in full.
 class Parameters {
  public:
   /// Reads the tensors of `spec` from the model; a head that the checkpoint lacks (a bare encoder
-  /// becomes a reranker) is drawn from N(0, initializer_range) with `seed`, its biases 0.
+  /// becomes a reranker) is drawn from N(0, initializer_range) with `seed`, its biases 0. The
+  /// stream must outlive this.
   /// Errors: data_loss (NaN or Inf: named), unimplemented (int8 weights, SPLADE, what has no
   /// training), resource_exhausted.
   Parameters(const HostModel& model, const ModelSpec& spec, const Freeze& freeze, uint64_t seed,
@@ -119,24 +122,37 @@ class Parameters {
 
   /// Of all that trains but the word table.
   std::span<float> gradients() const { return {gradients_, static_cast<size_t>(gradient_count_)}; }
-  /// Rows of the word table that had a gradient at some time, ascending; and in this step.
-  std::span<const int32_t> touched_rows() const { return touched_; }
-  std::span<const int32_t> step_rows() const { return step_rows_; }
+  /// Rows of the word table that had a gradient at some time, ascending.
+  std::span<const int32_t> touched_rows() const { return touched_.ids; }
+  std::span<const int32_t> step_rows() const { return step_rows_.ids; }  ///< and in this step
+  /// What of a parameter has a gradient in this step (or had one ever), as ops take it: all, or
+  /// rows of the word table.
+  Rows rows_of(const Parameter& p, bool ever);
   /// Notes the rows that the next backward writes to.
   void touch(std::span<const int32_t> ids);
   /// Gradients of the step back to 0.
   void zero_gradients(TrainOps& ops);
   /// After a resume: rows whose moments are not 0.
-  void set_touched(std::vector<int32_t> rows) { touched_ = std::move(rows); }
+  void set_touched(std::vector<int32_t> rows) { touched_.set(std::move(rows)); }
 
  private:
+  /// Rows of the word table, ascending; and a copy of them where ops cannot read the host's memory.
+  struct RowList {
+    std::vector<int32_t> ids;
+    int32_t* on_device = nullptr;  ///< room for all rows; null: ops read ids itself
+    bool changed = false;          ///< since they went to the device
+    void set(std::vector<int32_t> rows) {
+      ids = std::move(rows);
+      changed = true;
+    }
+  };
   const Parameter* find(Slot slot, int64_t layer, Role role = Role::kTensor) const;
   void add_adapters(int64_t first_layer);
   Linear layer_linear(Slot weight, Slot bias, int64_t layer) const;
   void add_adapter(Slot slot, int64_t layer, int64_t begin, Linear& to) const;
   void allocate(Device& device, const std::shared_ptr<MemoryAccount>& account, bool words_train);
   void fill(const HostModel& model, const std::vector<const TensorView*>& tensors,
-            double initializer_range, uint64_t seed, Stream& stream);
+            double initializer_range, uint64_t seed);
 
   std::vector<Parameter> parameters_;
   LoraConfig lora_;
@@ -144,11 +160,12 @@ class Parameters {
   int64_t hidden_ = 0;
   int64_t vocab_ = 0;
   float eps_ = 0;
-  Buffer values_, states_, words_state_;
+  Stream& stream_;
+  Buffer values_, states_, words_state_, row_ids_;
   float* gradients_ = nullptr;  ///< of all but the word table, one after the other
   int64_t gradient_count_ = 0;
   Buffer no_types_;  ///< a row of zeros for models without token types
-  std::vector<int32_t> touched_, step_rows_;
+  RowList touched_, step_rows_;
 };
 
 }  // namespace tamis::training

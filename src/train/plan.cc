@@ -53,15 +53,24 @@ Trainer::Sample Trainer::sample() const {
 }
 
 size_t Trainer::state_bytes(const Sample& sample) const {
+  // Pages that nobody writes to take no memory, but only the host has such.
+  const bool by_pages = parts_.device->info().host_memory && options_.weight_decay == 0;
   double bytes = 0;
   for (const Parameter& p : parameters_.all()) {
     if (!p.trains()) continue;
     const double all = 4.0 * static_cast<double>(p.size);
-    bytes += p.slot == Slot::kWords && options_.weight_decay == 0
+    bytes += p.slot == Slot::kWords && by_pages
                  ? 3 * bytes_of_rows(sample.words, all, 4.0 * static_cast<double>(p.shape[1]))
                  : 3 * all;
   }
   return static_cast<size_t>(bytes);
+}
+
+size_t Trainer::memory_limit(size_t used) const {
+  if (options_.memory_limit_bytes) return *options_.memory_limit_bytes;
+  // Nobody else's pages make room on a card.
+  if (!parts_.device->info().host_memory) return used + parts_.device->memory().free_bytes;
+  return static_cast<size_t>(-1);
 }
 
 TrainPlan Trainer::make_plan() {
@@ -71,11 +80,15 @@ TrainPlan Trainer::make_plan() {
   plan.examples = data_.size();
   plan.parameters = parameters_.count();
   plan.trained_parameters = parameters_.trained();
-  const size_t copies = parts_.devices_here;
+  // On the host what the process has now: the weights, and the tokenizer. A device of its own
+  // memory already has all but the activations, and its plan is one device's.
+  const bool on_host = parts_.device->info().host_memory;
+  const size_t copies = on_host ? parts_.devices_here : 1;
   plan.weight_bytes = copies * 4 * static_cast<size_t>(plan.parameters);
   plan.state_bytes = copies * state_bytes(seen);
-  // What the process has now holds the weights, and the tokenizer.
-  const size_t now = parts_.host->memory().process_anonymous_bytes;
+  const size_t now = on_host ? parts_.host->memory().process_anonymous_bytes
+                             : account_->use().used() - plan.state_bytes;
+  const size_t limit = memory_limit(now + plan.state_bytes);
   const auto try_it = [&](const CheckpointPolicy& policy, size_t tokens) {
     network_.set_policy(policy);
     budget_ = std::max(tokens, seen.longest);
@@ -87,7 +100,7 @@ TrainPlan Trainer::make_plan() {
     plan.gradient_checkpointing = to_string(policy);
     plan.sub_batch_tokens = planned;
     plan.peak_bytes = now + plan.state_bytes + plan.activation_bytes;
-    return !options_.memory_limit_bytes || plan.peak_bytes <= *options_.memory_limit_bytes;
+    return plan.peak_bytes <= limit;
   };
   const CheckpointPolicy asked = parse_policy(options_.gradient_checkpointing);
   const size_t tokens = options_.sub_batch_tokens > 0 ? options_.sub_batch_tokens : kAnyTokens;
@@ -107,10 +120,11 @@ TrainPlan Trainer::make_plan() {
   }
   if (try_it(last, seen.longest)) return plan;
   fail(ErrorCode::kResourceExhausted,
-       "memory limit {}: the least that this run takes is {}: {} now with the weights, {} of "
+       "{} {}: the least that this run takes is {}: {} now with the weights, {} of "
        "gradients and moments, {} of activations for {} tokens; freeze layers, shorten the texts, "
        "or give more",
-       format_bytes(*options_.memory_limit_bytes), format_bytes(plan.peak_bytes), format_bytes(now),
+       options_.memory_limit_bytes ? "memory limit" : parts_.device->info().name + " has",
+       format_bytes(limit), format_bytes(plan.peak_bytes), format_bytes(now),
        format_bytes(plan.state_bytes), format_bytes(plan.activation_bytes), plan.sub_batch_tokens);
 }
 

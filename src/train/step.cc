@@ -212,6 +212,48 @@ NetworkOutput Trainer::own_part(const NetworkOutput& outputs, const Sequences& a
   return out;
 }
 
+void Trainer::join_devices() {
+  Collective& others = *parts_.collective;
+  if (others.size() == 1) return;
+  std::string why_not;
+  const std::string token = stream_->make_rank_token(why_not);
+  const auto tokens = gather_values<char>(others, token);
+  if (std::any_of(tokens.begin(), tokens.end(), [](const auto& t) { return t.empty(); })) {
+    if (!why_not.empty()) {
+      log_to(options_.log, LogLevel::kWarning,
+             "gradients are added up in the host's memory, which is slower: {}", why_not);
+    }
+    return;
+  }
+  rank_sum_ =
+      stream_->join_ranks({tokens[0].begin(), tokens[0].end()}, others.rank(), others.size());
+}
+
+void Trainer::touch_rows_of_all() {
+  // A row that another device's texts have is one of this step here as well; its gradient is 0.
+  const auto all = gather_values<int32_t>(*parts_.collective, parameters_.step_rows());
+  for (const auto& rows : all) parameters_.touch(rows);
+}
+
+void Trainer::sum_on_devices() {
+  const std::span<float> dense = parameters_.gradients();
+  rank_sum_->sum(dense.data(), static_cast<int64_t>(dense.size()));
+  const Parameter& words = parameters_.at(Slot::kWords);
+  if (!words.trains()) return;
+  touch_rows_of_all();
+  const Rows rows = parameters_.rows_of(words, false);
+  const size_t bytes = static_cast<size_t>(rows.count * rows.width) * sizeof(float);
+  if (word_rows_.bytes() < bytes) {
+    word_rows_ = {};
+    word_rows_ = parts_.device->allocate(bytes, account_, Purpose::kWorkspace);
+  }
+  const Mat packed(reinterpret_cast<float*>(word_rows_.data()), rows.count, rows.width);
+  const Mat table(words.gradient, words.shape[0], words.shape[1]);
+  stream_->ops().gather_rows(table, rows.ids, packed);
+  rank_sum_->sum(packed.data, rows.count * rows.width);
+  network_.ops().put_rows(packed, rows.ids, table);  // all other rows are 0 anyway
+}
+
 void Trainer::sum_gradients() {
   Collective& others = *parts_.collective;
   if (others.size() == 1) return;
@@ -231,6 +273,7 @@ void Trainer::sum_gradients() {
     others.sum(piece);
     copy(false);
   };
+  if (rank_sum_) return sum_on_devices();
   const std::span<float> dense = parameters_.gradients();
   for (size_t at = 0; at < dense.size(); at += kPiece) {
     float* const begin = dense.data() + at;
@@ -238,10 +281,7 @@ void Trainer::sum_gradients() {
   }
   const Parameter& words = parameters_.at(Slot::kWords);
   if (!words.trains()) return;
-  // A row that another device's texts have is one of this step here as well; its gradient is 0.
-  for (const auto& rows : gather_values<int32_t>(others, parameters_.step_rows())) {
-    parameters_.touch(rows);
-  }
+  touch_rows_of_all();
   const auto width = static_cast<size_t>(words.shape[1]);
   std::vector<float*> rows;
   for (const int32_t row : parameters_.step_rows()) {

@@ -260,6 +260,7 @@ void Trainer::resume() {
   }
   if (parts_.collective->size() == 1) return;
   // Other data or options, another model or checkpoint: the ranks would drift apart unseen.
+  network_.reserve(1, 1, 1);  // scratch for the sums
   double weights = 0;
   for (const Parameter& p : parameters_.all()) {
     weights += network_.ops().sum_of_squares(p.value, {nullptr, 1, p.size});
@@ -288,6 +289,7 @@ TrainReport Trainer::follow(TrainReport report, std::stop_token stop) {
 TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
   const auto start = std::chrono::steady_clock::now();
   TrainReport report;
+  join_devices();
   parts_.collective->gather({});  // all of this process have their weights now
   report.plan = make_plan();
   if (events.planned) events.planned(report.plan);

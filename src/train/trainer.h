@@ -67,6 +67,8 @@ class Trainer {
   /// Chooses checkpointing and sub-batches for the limit; fills in the plan.
   TrainPlan make_plan();
   size_t state_bytes(const Sample& sample) const;
+  /// For a run whose device has `used` bytes of it; the user's, or what a card has.
+  size_t memory_limit(size_t used) const;
   std::string fingerprint() const;
 
   const Batch& batch_at(int64_t epoch, size_t micro_batch) const;
@@ -89,6 +91,8 @@ class Trainer {
   FloatCounts float_counts(const Sequences& s) const;
   /// The same gradients on all devices: the sums of theirs.
   void sum_gradients();
+  void sum_on_devices();
+  void touch_rows_of_all();
   /// The loss on all outputs of a micro-batch times `weight`, and its gradients.
   double contrast(const Sequences& s, const NetworkOutput& out, double weight,
                   NetworkOutput& d) const;
@@ -108,6 +112,8 @@ class Trainer {
   TrainStep run_step(int64_t step);
   // trainer.cc
   void choose_precision();
+  /// So that gradients are added up where they lie, if the devices can.
+  void join_devices();
   /// Whether a rank was told to stop.
   bool any_stops(bool stops);
   /// Reads the checkpoint, if asked to, and sees to it that all ranks begin alike.
@@ -127,6 +133,8 @@ class Trainer {
   std::shared_ptr<Stream> stream_;
   Parameters parameters_;
   Network network_;
+  Buffer word_rows_;  ///< gradients of the step's rows of the word table, for rank_sum_
+  std::unique_ptr<RankSum> rank_sum_;
   bool product_in_f16_ = false;
   size_t budget_ = 0;  ///< tokens of a sub-batch
   mutable int64_t ordered_epoch_ = -1;

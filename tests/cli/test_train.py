@@ -7,10 +7,14 @@ import time
 from xml.etree import ElementTree
 
 import pytest
-from conftest import FIXTURES, ROOT
+from conftest import FIXTURES, ROOT, binary
 from safetensors.numpy import load_file
 
 DATA = ROOT / "tests" / "fixtures" / "train" / "data.jsonl"
+CARDS = binary().parent
+FAKES = CARDS / "tests" / "fakes" / "cuda" / "libtamis_cuda.so"
+without_nvcc = pytest.mark.skipif(not FAKES.exists(),
+                                  reason="there is no nvcc: the CUDA plug-in was not built")
 
 
 @pytest.fixture
@@ -56,6 +60,27 @@ def test_arguments_of_flagembedding_scripts_are_taken(tamis, common):
     assert "goes on without: deepspeed, report_to wandb" in result.err
     assert "cpu trains in f32: goes on without fp16" in result.err
     assert "checkpointing: 1" in result.err
+
+
+@without_nvcc
+def test_a_faked_card_trains_as_the_cpu_does(tamis, common, tmp_path):
+    losses = []
+    for device in (["--device", "cpu"], ["--device", "cuda:0", "--cuda-plugin", FAKES]):
+        common[5] = tmp_path / device[1]
+        result = tamis("train", "reranker", *common, "--max_steps", "2", "--format", "jsonl", *device,
+                       env={"TAMIS_FAKE_CUDA": "memory=512MiB"})
+        losses.append([step["loss"] for step in result.lines])
+        ranked = tamis("rerank", "--model", common[5], "--format", "json", "a tamis", "a sieve", "the sky")
+        assert len(ranked.json["results"]) == 2
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@without_nvcc
+def test_a_card_that_is_not_there_is_told(tamis, common, tmp_path):
+    result = tamis("train", "reranker", *common, "--device", "cuda:0", "--cuda-plugin",
+                   CARDS / "libtamis_cuda.so", status=75)
+    assert "cuda:0" in result.err and "driver" in result.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_checkpointing_changes_no_bit(tamis, common, tmp_path):

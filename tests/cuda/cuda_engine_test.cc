@@ -261,7 +261,7 @@ TEST(CudaDevice, WithoutADriverOrWithAnOldOneOrAnOldCardSaysSo) {
 
 TEST(CudaDevice, OfAnOptionThatNobodyKnowsIsRefused) {
   expect_parts(error_of([] { on_cards("cuda:0", "graphs=yes"); }, ErrorCode::kInvalidArgument),
-               {"graphs=yes", "graphs=on|off", "attention=fused|plain"});
+               {"graphs=yes", "graphs=on|off", "attention=fused|plain or nccl=FILE"});
 }
 
 TEST(CudaMove, ThereAndBackLeavesNothingBehind) {

@@ -6,8 +6,7 @@
 #include <algorithm>
 
 #include "../ops/ops_fixture.h"
-#include "cuda_fixture.h"
-#include "device/device_set.h"
+#include "on_card.h"
 
 namespace tamis {
 namespace {
@@ -21,77 +20,39 @@ struct CardCase {
   friend void PrintTo(const CardCase& card, std::ostream* out) { *out << card.name; }
 };
 
-/// The device under test, and operands on it.
-class OnCard {
+/// With scratch, and packed layers.
+class OpsOnCard : public OnCard {
  public:
-  explicit OnCard(const std::string& options)
-      : device_(open(options)), stream_(device_->make_stream({})) {
+  explicit OpsOnCard(const std::string& options) : OnCard(options) {
     // Little, so that plain attention takes its queries in several steps.
-    const size_t bytes = device_->scratch_bytes({120, 1032, 128, DType::kF16, 4}, {});
-    scratch_ = device_->allocate(bytes, account_, Purpose::kWorkspace);
-    ops().set_scratch({scratch_.data(), scratch_.bytes()});
+    ops().set_scratch(allocate(device().scratch_bytes({120, 1032, 128, DType::kF16, 4}, {})));
   }
-  Device& device() { return *device_; }
-  Ops& ops() { return stream_->ops(); }
+  Ops& ops() { return stream().ops(); }
 
-  template <class T>
-  T* put(const std::vector<T>& values) {
-    return reinterpret_cast<T*>(put_bytes(values.data(), values.size() * sizeof(T)));
-  }
-  std::byte* put_bytes(const void* data, size_t bytes) {
-    buffers_.push_back(device_->allocate(std::max<size_t>(bytes, 1), account_, Purpose::kWeights));
-    stream_->upload(buffers_.back().data(), data, bytes);
-    return buffers_.back().data();
-  }
-  /// With its guards.
-  Mat put(GuardedMat& m) {
-    const Mat host = m.view();
-    return {put(m.values()) + m.offset(), host.rows, host.cols, host.stride};
-  }
-  /// The matrix and its guards come back.
-  void get(Mat from, GuardedMat& to) {
-    stream_->download(to.values().data(), from.data - to.offset(),
-                      to.values().size() * sizeof(float));
-    stream_->synchronize(std::chrono::seconds(60));
-  }
   PackedLinear pack(const LinearSource& source, DType dtype) {
     PackedLinear out;
     for (const TensorView* w : source.weights) out.out_features += w->shape[0];
     out.in_features = source.weights[0]->shape[1];
     out.dtype = dtype;
-    out.bytes = device_->linear_bytes(out.in_features, out.out_features, dtype);
+    out.bytes = device().linear_bytes(out.in_features, out.out_features, dtype);
     std::vector<std::byte> bytes(out.bytes);
     ops().pack_linear(source, dtype, bytes.data());
     out.data = put_bytes(bytes.data(), bytes.size());
     return out;
   }
-
- private:
-  static std::shared_ptr<Device> open(const std::string& options) {
-    DeviceSetOptions set;
-    set.cuda_plugin = TAMIS_FAKE_CUDA_PLUGIN;
-    set.cuda_options = options;
-    return DeviceSet(set).open({"cuda", 0});
-  }
-  std::shared_ptr<MemoryAccount> account_ =
-      std::make_shared<MemoryAccount>("test", MemoryAccount::no_limit);
-  std::shared_ptr<Device> device_;
-  std::vector<Buffer> buffers_;
-  Buffer scratch_;
-  std::shared_ptr<Stream> stream_;
 };
 
 class CudaOpsTest : public testing::TestWithParam<CardCase> {
  protected:
   CudaOpsTest() : machine_(1, size_t{1} << 30, GetParam().capability) {
     emulation::settings().last_warp_first = GetParam().last_warp_first;
-    card_ = std::make_unique<OnCard>(GetParam().options);
+    card_ = std::make_unique<OpsOnCard>(GetParam().options);
   }
   /// Whether attention has a kernel of its own for 16 bits here.
   bool fused() const { return GetParam().capability >= 80 && GetParam().options.empty(); }
 
   FakeMachine machine_;
-  std::unique_ptr<OnCard> card_;
+  std::unique_ptr<OpsOnCard> card_;
   TestDevice ref_{"ref", 1, ""};
   std::mt19937 random_{20261127};
 };

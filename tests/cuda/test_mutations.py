@@ -13,7 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "src" / "backend" / "cuda"
 BUILD = Path(os.environ.get("TAMIS_BUILD", ROOT / "build" / "release"))
 OPS_TEST = BUILD / "tests" / "cuda" / "cuda_ops_test"
+TRAIN_TEST = BUILD / "tests" / "cuda" / "cuda_train_ops_test"
+SOURCES = ("rows.cu", "attention.cu", "train_rows.cu", "train_attention.cu")
 BARRIER = "__syncthreads();"
+
+# Tests of cuda_train_ops_test begin so.
+TRAINING = "Warps/"
 
 # (file, text, which of its occurrences, what stands there instead, tests that must notice)
 MUTANTS = {
@@ -47,6 +52,35 @@ MUTANTS = {
     "product without its tail": (
         "rows.cu", "c < a.x.cols; c += 32", 0, "c + 32 < a.x.cols; c += 32", "*Linear*"),
     "bias of the wrong column": ("rows.cu", "*y + a.bias[c]", 0, "*y + a.bias[0]", "*Linear*"),
+    "norm without its statistics": ("rows.cu", "stats[1] = scale", 0, "stats[1] = mean", TRAINING + "*LayerNorm*"),
+    "plain product without its last row": (
+        "train_rows.cu", "k < a.inner && k < piece", 0, "k < a.inner - 1 && k < piece", TRAINING + "*Product*"),
+    "plain product that forgets what was there": (
+        "train_rows.cu", "*y + sum", 0, "sum", TRAINING + "*Product*"),
+    "sum of columns with a row of the next piece": (
+        "train_rows.cu", "r < begin + kSumRows", 0, "r <= begin + kSumRows", TRAINING + "*SumsOfColumns*"),
+    "gradient of gamma without the mean": (
+        "train_rows.cu", " - a.stats[2 * r]) * a", 0, ") * a", TRAINING + "*LayerNorm*"),
+    "gradient of a norm without its second mean": (
+        "train_rows.cu", " - hat * hat_mean", 0, "", TRAINING + "*LayerNorm*"),
+    "derivative of gelu without its density": (
+        "train_rows.cu", "expf(-0.5f * x * x)", 0, "0.0f", TRAINING + "*Activations*"),
+    "embedding's gradient overwrites": (
+        "train_rows.cu", "] += a.x.data[r", 0, "] = a.x.data[r", TRAINING + "*Embeddings*"),
+    "dropout by another row": (
+        "dropout.cuh", "d.noise_rows[r % d.tokens]", 0, "d.noise_rows[0]", TRAINING + "*Dropout*"),
+    "dropout of all heads alike": (
+        "dropout.cuh", "static_cast<uint32_t>(r / d.tokens)", 0, "0", TRAINING + "*DropsTheSame*"),
+    "dropout writes beyond a row": ("dropout.cuh", "if (c < n) f(", 0, "f(", TRAINING + "*Dropout*"),
+    "sum of squares read before it is there": (
+        "train_rows.cu", BARRIER, 0, "", TRAINING + "*Optimiser*"),
+    "optimiser without decay": ("train_rows.cu", " * a.kept_weight", 0, "", TRAINING + "*Optimiser*"),
+    "optimiser on the wrong rows": (
+        "train_rows.cu", "rows.ids != nullptr ? rows.ids[r] : r", 0, "r", TRAINING + "*Optimiser*"),
+    "softmax's gradient of what was dropped": (
+        "train_attention.cu", "kept * d_p[c]", 0, "plain * d_p[c]", TRAINING + "*AttentionAndIts*"),
+    "softmax's gradient of another head": (
+        "train_attention.cu", "* a.head_dim;", 0, "* 0;", TRAINING + "*AttentionAndIts*"),
 }
 
 pytestmark = pytest.mark.skipif(not OPS_TEST.exists(),
@@ -67,7 +101,7 @@ def build_twins(folder: Path, file: str = "", old: str = "", which: int = 0, new
     includes = [f"-I{p}" for p in (folder / "src", ROOT / "tests/cuda/emulation", ROOT / "src",
                                    ROOT / "include")]
     subprocess.run(["g++", "-std=c++20", "-O1", "-fPIC", "-shared", "-Wno-unknown-pragmas", *includes,
-                    "-x", "c++", kernels / "rows.cu", kernels / "attention.cu", "-x", "none", *rest,
+                    "-x", "c++", *(kernels / name for name in SOURCES), "-x", "none", *rest,
                     f"-L{BUILD / 'tests/fakes/cuda'}", "-lfake_cudart", "-o",
                     folder / "libcuda_twins.so"], check=True)
 
@@ -75,13 +109,17 @@ def build_twins(folder: Path, file: str = "", old: str = "", which: int = 0, new
 def run_ops(folder: Path, tests: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
     both_orders = ":".join(f"{name}/sm80*:{name}/plain" for name in tests.split(":"))
-    return subprocess.run([OPS_TEST, f"--gtest_filter={both_orders}"], env=environment,
+    program = OPS_TEST
+    if tests.startswith(TRAINING):
+        program, both_orders = TRAIN_TEST, tests
+    return subprocess.run([program, f"--gtest_filter={both_orders}"], env=environment,
                           capture_output=True, text=True, timeout=240)
 
 
-def test_the_kernels_as_they_are_pass(tmp_path):
+@pytest.mark.parametrize("tests", ["*", TRAINING + "*"])
+def test_the_kernels_as_they_are_pass(tmp_path, tests):
     build_twins(tmp_path)
-    result = run_ops(tmp_path, "*")
+    result = run_ops(tmp_path, tests)
     assert result.returncode == 0, result.stdout[-2000:]
 
 

@@ -202,6 +202,15 @@ TEST_P(TrainOpsTest, DropoutDropsTheSameEverywhere) {
   }
 }
 
+TEST_P(TrainOpsTest, ScaleMultipliesInPlace) {
+  GuardedMat got(33, 67);
+  got.fill(random_);
+  GuardedMat want = got;
+  cpu_.ops().scale(got.view(), -0.3f);
+  ref_.ops().scale(want.view(), -0.3f);
+  expect_near(got, want, 0, "scale");
+}
+
 TEST_P(TrainOpsTest, AttentionAndItsGradients) {
   struct Case {
     std::vector<int32_t> lengths;

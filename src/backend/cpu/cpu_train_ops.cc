@@ -203,9 +203,7 @@ class CpuTrainOps : public TrainOps {
   }
 
   void scale(Mat x, float factor) override {
-    for_each_row(x, [&](int64_t r) {
-      for (int64_t i = 0; i < x.cols; ++i) x.row(r)[i] *= factor;
-    });
+    for_each_row(x, [&](int64_t r) { table_.scale(factor, x.cols, x.row(r)); });
   }
 
   void attention(const TrainAttention& a, Mat out) override {

@@ -13,6 +13,8 @@ namespace {
 
 /// sm_75: the oldest that CUDA 13 compiles for.
 constexpr int kLeastCapability = 75;
+/// For filling memory with zeros, which takes milliseconds: a card that hangs.
+constexpr std::chrono::minutes kFillPatience{1};
 
 int attribute(const Card& card, cudaDeviceAttr which) {
   int value = 0;
@@ -105,6 +107,22 @@ class CudaDevice : public Device {
     return out;
   }
 
+  std::byte* allocate_zeroed_bytes(size_t bytes) override {
+    std::byte* out = allocate_bytes(bytes);
+    try {
+      // By a stream of its own: those of the callers wait for none, and are not to find the rest of
+      // what was there before.
+      const OwnedStream stream = cuda::make_stream(*card_);
+      check(*card_, "cudaMemset", cudaMemsetAsync(out, 0, bytes, stream.get()));
+      wait_for(
+          *card_, [&] { return cudaStreamQuery(stream.get()); }, kFillPatience);
+    } catch (...) {
+      free_bytes(out, bytes);
+      throw;
+    }
+    return out;
+  }
+
   void free_bytes(std::byte* data, size_t) noexcept override {
     allocations_.remove(data);
     cudaSetDevice(card_->index);
@@ -125,6 +143,7 @@ std::shared_ptr<Device> make_device(int index, const CudaOptions& options) {
   card->name = fmt::format("cuda:{}", index);
   card->graphs = options.graphs;
   card->plain_attention = options.plain_attention;
+  card->nccl = options.nccl;
   const int count = count_cards(*card);
   if (index >= count) {
     std::string names;

@@ -9,20 +9,11 @@
 namespace tamis::cuda {
 namespace {
 
-/// Layers of fewer outputs are heads: one dot product a row, for which cublasLt is not made.
-constexpr int64_t kLeastOutputs = 8;
 /// Of scores. Enough for one query of 32 heads over 500,000 keys; more only means fewer, larger
 /// products.
 constexpr size_t kMostScoreBytes = size_t{64} << 20;
 /// 16-bit rows of cublasLt's must begin at multiples of 16 bytes.
 constexpr int64_t kNarrowStep = 8;
-size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
-
-unsigned blocks(int64_t n, int64_t of) { return static_cast<unsigned>((n + of - 1) / of); }
-/// For kernels that take as many blocks as there are.
-unsigned some_blocks(int64_t n) {
-  return static_cast<unsigned>(std::clamp<int64_t>((n + kThreads - 1) / kThreads, 0, 4096));
-}
 
 }  // namespace
 
@@ -95,7 +86,7 @@ void CudaOps::linear(const PackedLinear& w, ConstMat x, Activation activation, M
 
 void CudaOps::add_layer_norm(ConstMat x, ConstMat residual, const LayerNormWeights& w, Mat y) {
   launch("add_layer_norm", tamis_add_layer_norm, blocks(y.rows, 1),
-         {rows(x), rows(residual), w.gamma, w.beta, rows(y), w.eps});
+         {rows(x), rows(residual), w.gamma, w.beta, rows(y), nullptr, w.eps});
 }
 
 void CudaOps::gather_rows(ConstMat x, const int32_t* which, Mat y) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "backend/cuda/kernel_args.h"
 #include "backend/cuda/matmul.h"
 #include "device/device.h"
@@ -15,6 +17,16 @@ inline int64_t padded_keys(int64_t keys) { return (keys + 3) / 4 * 4; }
 
 /// CUDA's limit for the second and third dimension of a grid.
 inline constexpr int64_t kMostGridRows = 65535;
+
+/// Layers of fewer outputs are heads: one dot product a row, for which cublasLt is not made.
+inline constexpr int64_t kLeastOutputs = 8;
+
+inline size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
+inline unsigned blocks(int64_t n, int64_t of) { return static_cast<unsigned>((n + of - 1) / of); }
+/// For kernels that take as many blocks as there are.
+inline unsigned some_blocks(int64_t n) {
+  return static_cast<unsigned>(std::clamp<int64_t>((n + kThreads - 1) / kThreads, 0, 4096));
+}
 
 inline Rows rows(Mat m) { return {m.data, m.rows, m.cols, m.stride}; }
 inline ConstRows rows(ConstMat m) { return {m.data, m.rows, m.cols, m.stride}; }

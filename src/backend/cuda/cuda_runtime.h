@@ -19,6 +19,7 @@ struct Card {
   int capability = 0;  ///< 10 × major + minor: 75, 80, 90
   bool graphs = false;
   bool plain_attention = false;
+  std::string nccl;  ///< the library
 };
 
 /// Throws what a failed call means: resource_exhausted (no memory), else unavailable. CUDA reports

@@ -117,6 +117,12 @@ Ops& CudaStream::ops() {
   return ops_;
 }
 
+TrainOps* CudaStream::train_ops() {
+  use(*card_);
+  if (!train_ops_) train_ops_ = std::make_unique<CudaTrainOps>(*card_, stream_.get(), pinned_);
+  return train_ops_.get();
+}
+
 void CudaStream::upload(void* device, const void* host, size_t bytes) {
   if (bytes == 0) return;
   use(*card_);
@@ -182,6 +188,15 @@ void CudaStream::synchronize(std::chrono::milliseconds timeout) {
   wait_for(
       *card_, [&] { return cudaStreamQuery(stream_.get()); }, timeout);
   pinned_.deliver();
+}
+
+std::string CudaStream::make_rank_token(std::string& why_not) {
+  if (!nccl_) nccl_ = Nccl::open(card_->nccl, why_not);
+  return nccl_ ? nccl_->make_token(*card_) : "";
+}
+
+std::unique_ptr<RankSum> CudaStream::join_ranks(const std::string& token, int rank, int size) {
+  return join_nccl(nccl_, card_, stream_.get(), token, rank, size);
 }
 
 }  // namespace tamis::cuda

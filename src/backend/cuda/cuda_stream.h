@@ -8,6 +8,8 @@
 
 #include "backend/cuda/cuda_ops.h"
 #include "backend/cuda/cuda_runtime.h"
+#include "backend/cuda/cuda_train_ops.h"
+#include "backend/cuda/nccl.h"
 
 namespace tamis::cuda {
 
@@ -52,12 +54,15 @@ class CudaStream : public Stream, public std::enable_shared_from_this<CudaStream
   ~CudaStream() override;
 
   Ops& ops() override;
+  TrainOps* train_ops() override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
   void repeat(std::span<const int64_t> key, const std::function<void()>& work) override;
   std::unique_ptr<Event> record() override;
   void wait(const Event& event) override;
   void synchronize(std::chrono::milliseconds timeout) override;
+  std::string make_rank_token(std::string& why_not) override;
+  std::unique_ptr<RankSum> join_ranks(const std::string& token, int rank, int size) override;
 
  private:
   friend class CudaEvent;
@@ -69,6 +74,8 @@ class CudaStream : public Stream, public std::enable_shared_from_this<CudaStream
   OwnedStream stream_;
   PinnedPieces pinned_;
   CudaOps ops_;
+  std::unique_ptr<CudaTrainOps> train_ops_;  ///< made when somebody trains
+  std::shared_ptr<const Nccl> nccl_;         ///< opened when several cards train
   std::map<std::vector<int64_t>, OwnedGraphExec> graphs_;
 };
 

@@ -39,6 +39,7 @@ struct LayerNormArgs {
   ConstRows x, residual;  ///< residual.data may be null
   const float *gamma, *beta;
   Rows y;
+  float* stats;  ///< [rows, 2]: mean and 1/sqrt(var + eps) for a backward pass; may be null
   float eps;
   Unused unused = 0;
 };

@@ -73,6 +73,7 @@ std::unique_ptr<Matmul::Plan> Matmul::make_plan(const Product& p) const {
           cublasLtMatmulDescSetAttribute(desc, attribute, &value, sizeof value));
   };
   set(CUBLASLT_MATMUL_DESC_TRANSA, p.by_column ? CUBLAS_OP_N : CUBLAS_OP_T);
+  set(CUBLASLT_MATMUL_DESC_TRANSB, p.x_by_column ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(CUBLASLT_MATMUL_DESC_EPILOGUE, p.bias == nullptr ? CUBLASLT_EPILOGUE_DEFAULT
                                      : p.relu          ? CUBLASLT_EPILOGUE_RELU_BIAS
                                                        : CUBLASLT_EPILOGUE_BIAS);
@@ -96,7 +97,8 @@ std::unique_ptr<Matmul::Plan> Matmul::make_plan(const Product& p) const {
   const cudaDataType_t type = data_type(p.dtype);
   plan->a = p.by_column ? layout(type, p.out, p.in, p.w_stride, p.w_step)
                         : layout(type, p.in, p.out, p.w_stride, p.w_step);
-  plan->b = layout(type, p.in, p.rows, p.x_stride, p.x_step);
+  plan->b = p.x_by_column ? layout(type, p.rows, p.in, p.x_stride, p.x_step)
+                          : layout(type, p.in, p.rows, p.x_stride, p.x_step);
   plan->d = layout(CUDA_R_32F, p.out, p.rows, p.y_stride, p.y_step);
 
   cublasLtMatmulPreference_t preference = nullptr;
@@ -128,6 +130,7 @@ std::unique_ptr<Matmul::Plan> Matmul::make_plan(const Product& p) const {
 
 const Matmul::Plan& Matmul::plan(const Product& p) {
   const size_t element = size_of(p.dtype);
+  // Not whether it accumulates: cublasLt chooses without knowing that.
   const Key key = {p.rows,
                    p.in,
                    p.out,
@@ -139,6 +142,7 @@ const Matmul::Plan& Matmul::plan(const Product& p) {
                    p.y_step,
                    p.batch,
                    p.by_column,
+                   p.x_by_column,
                    p.bias != nullptr,
                    p.relu,
                    static_cast<int64_t>(p.dtype),
@@ -159,7 +163,7 @@ bool Matmul::run(const Product& p, cudaStream_t stream) {
           cublasLtMatmulDescSetAttribute(chosen.desc.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                          &p.bias, sizeof p.bias));
   }
-  const float beta = 0;
+  const float beta = p.accumulate ? 1 : 0;
   check("cublasLtMatmul",
         cublasLtMatmul(handle_, chosen.desc.get(), &p.scale, p.w, chosen.a.get(), p.x,
                        chosen.b.get(), &beta, p.y, chosen.d.get(), p.y, chosen.d.get(),

@@ -16,7 +16,7 @@ namespace tamis::cuda {
 
 /// y[b][row][o] = scale * sum over i of x[b][row][i] * w[b][o][i], all row-major, `stride` elements
 /// from row to row and `step` from one product of a batch to the next. With by_column, w[b][i][o]
-/// is read instead. x and w are of `dtype`, y is f32, sums are f32.
+/// is read instead, with x_by_column x[b][i][row]. x and w are of `dtype`, y is f32, sums are f32.
 struct Product {
   int64_t rows = 0, in = 0, out = 0;
   const void* x = nullptr;
@@ -27,6 +27,8 @@ struct Product {
   int64_t y_stride = 0, y_step = 0;
   int batch = 1;
   bool by_column = false;
+  bool x_by_column = false;
+  bool accumulate = false;  ///< added to what y is; without bias
   float scale = 1;
   DType dtype = DType::kF32;
   const float* bias = nullptr;  ///< [out], added; null = none
@@ -48,7 +50,7 @@ class Matmul {
 
  private:
   struct Plan;
-  using Key = std::array<int64_t, 17>;
+  using Key = std::array<int64_t, 18>;
   const Plan& plan(const Product& product);
   std::unique_ptr<Plan> make_plan(const Product& product) const;
   void check(const char* call, cublasStatus_t status) const;

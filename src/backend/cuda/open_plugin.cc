@@ -45,9 +45,12 @@ CudaOptions parse_cuda_options(std::string_view text) {
       out.graphs = part == "graphs=on";
     } else if (part == "attention=plain" || part == "attention=fused") {
       out.plain_attention = part == "attention=plain";
+    } else if (part.starts_with("nccl=") && part.size() > 5) {
+      out.nccl = part.substr(5);
     } else {
       fail(ErrorCode::kInvalidArgument,
-           "cuda options: expected graphs=on|off or attention=fused|plain, got \"{}\"", part);
+           "cuda options: expected graphs=on|off, attention=fused|plain or nccl=FILE, got \"{}\"",
+           part);
     }
   }
   return out;

@@ -13,11 +13,12 @@
 namespace tamis {
 
 struct CudaOptions {
-  bool graphs = false;           ///< small batches are queued as CUDA graphs
-  bool plain_attention = false;  ///< never the tensor cores' own kernel
+  bool graphs = false;                ///< small batches are queued as CUDA graphs
+  bool plain_attention = false;       ///< never the tensor cores' own kernel
+  std::string nccl = "libnccl.so.2";  ///< opened when several cards train one model
 };
 
-/// "graphs=on,attention=plain"; "" = neither. Errors: invalid_argument.
+/// "graphs=on,attention=plain,nccl=FILE"; "" = none of them. Errors: invalid_argument.
 CudaOptions parse_cuda_options(std::string_view text);
 
 /// What the library's one function gives.

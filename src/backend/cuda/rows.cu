@@ -1,5 +1,5 @@
-// Kernels that work on rows: norms, embeddings, activations, pooling. Small and plain: their time is
-// that of reading and writing memory once or twice.
+// Kernels that work on rows: norms, embeddings, activations, pooling. Small and plain: their time
+// is that of reading and writing memory once or twice.
 
 #include "backend/cuda/warp.cuh"
 
@@ -7,10 +7,10 @@ namespace tamis::cuda {
 namespace {
 
 /// y = LayerNorm(value(column)) of one row by one block. value is called three times a column, and
-/// each column by the same thread, so y may be what value reads.
+/// each column by the same thread, so y may be what value reads. stats: null, or two numbers.
 template <class Value>
 __device__ void layer_norm_row(const Value& value, int64_t n, const float* gamma, const float* beta,
-                               float eps, float* y) {
+                               float eps, float* y, float* stats) {
   TAMIS_SHARED float room[kThreads / 32];
   const float size = static_cast<float>(n);
   float sum = 0;
@@ -25,13 +25,11 @@ __device__ void layer_norm_row(const Value& value, int64_t n, const float* gamma
   for (int64_t c = threadIdx.x; c < n; c += kThreads) {
     y[c] = (value(c) - mean) * scale * gamma[c] + beta[c];
   }
+  if (stats != nullptr && threadIdx.x == 0) {
+    stats[0] = mean;
+    stats[1] = scale;
+  }
 }
-
-/// Of all threads of a grid.
-__device__ int64_t first_element() {
-  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
-__device__ int64_t element_step() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
 
 }  // namespace
 
@@ -43,7 +41,7 @@ TAMIS_KERNEL tamis_embed_layer_norm(EmbedArgs a) {
   const auto value = [&](int64_t c) {
     return load_weight(a.words, a.word_dtype, word + c) + type[c] + position[c];
   };
-  layer_norm_row(value, n, a.gamma, a.beta, a.eps, a.out.data + t * a.out.stride);
+  layer_norm_row(value, n, a.gamma, a.beta, a.eps, a.out.data + t * a.out.stride, nullptr);
 }
 
 TAMIS_KERNEL tamis_add_layer_norm(LayerNormArgs a) {
@@ -52,7 +50,8 @@ TAMIS_KERNEL tamis_add_layer_norm(LayerNormArgs a) {
   const float* residual = a.residual.data + r * a.residual.stride;
   const bool alone = a.residual.data == nullptr;
   const auto value = [&](int64_t c) { return alone ? x[c] : x[c] + residual[c]; };
-  layer_norm_row(value, a.y.cols, a.gamma, a.beta, a.eps, a.y.data + r * a.y.stride);
+  layer_norm_row(value, a.y.cols, a.gamma, a.beta, a.eps, a.y.data + r * a.y.stride,
+                 a.stats == nullptr ? nullptr : a.stats + 2 * r);
 }
 
 TAMIS_KERNEL tamis_bias_activation(BiasArgs a) {

@@ -1,6 +1,7 @@
 #pragma once
 
-// Sums and maxima over a warp and a block. Every thread of it must call them.
+// What the kernels share: sums and maxima over a warp and a block, which every thread of it must
+// call, the elements of a grid, weights and activations.
 
 #include "backend/cuda/kernel_args.h"
 #include "gpu.h"
@@ -44,6 +45,12 @@ __device__ inline float block_max(float x, float* room) {
   __syncthreads();
   return best;
 }
+
+/// Of all threads of a grid.
+__device__ inline int64_t first_element() {
+  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ inline int64_t element_step() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
 
 __device__ inline float load_weight(const void* data, DType dtype, int64_t i) {
   if (dtype == DType::kF32) return static_cast<const float*>(data)[i];

@@ -36,6 +36,21 @@ using namespace cuda;
     add<AttentionArgs, tamis_attention_32>("tamis_attention_32"),
     add<AttentionArgs, tamis_attention_64>("tamis_attention_64"),
     add<AttentionArgs, tamis_attention_128>("tamis_attention_128"),
+    add<ProductArgs, tamis_product>("tamis_product"),
+    add<ColumnSumArgs, tamis_column_sums>("tamis_column_sums"),
+    add<AddSumsArgs, tamis_add_sums>("tamis_add_sums"),
+    add<EmbedArgs, tamis_embed>("tamis_embed"),
+    add<AddRowsArgs, tamis_add_rows>("tamis_add_rows"),
+    add<LayerNormBackwardArgs, tamis_layer_norm_backward>("tamis_layer_norm_backward"),
+    add<ActivationArgs, tamis_activate>("tamis_activate"),
+    add<DropoutArgs, tamis_dropout>("tamis_dropout"),
+    add<ScaleArgs, tamis_scale>("tamis_scale"),
+    add<GatherArgs, tamis_put_rows>("tamis_put_rows"),
+    add<MeanArgs, tamis_spread_rows>("tamis_spread_rows"),
+    add<ZeroArgs, tamis_zero>("tamis_zero"),
+    add<SquareSumArgs, tamis_square_sums>("tamis_square_sums"),
+    add<AdamWArgs, tamis_adamw>("tamis_adamw"),
+    add<SoftmaxBackwardArgs, tamis_softmax_backward>("tamis_softmax_backward"),
 };
 
 }  // namespace

@@ -200,7 +200,10 @@ void check_products() {
         c.epilogue = epilogue;
         c.batch = ops == 3 ? 3 : 1;
         c.alpha = 0.5F;
-        c.beta = epilogue == CUBLASLT_EPILOGUE_BIAS ? 2.0F : 0.0F;
+        // Added to D, once to D as it is: what the products of training do.
+        c.beta = epilogue == CUBLASLT_EPILOGUE_BIAS      ? 2.0F
+                 : epilogue == CUBLASLT_EPILOGUE_DEFAULT ? 1.0F
+                                                         : 0.0F;
         Product product(c);
         OK(product.heuristic());
         OK(product.run(nullptr));

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -28,8 +29,9 @@ class Folder {
  public:
   Folder() {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = fs::temp_directory_path() /
-            (std::string("tamis-train-") + info->name() + "-" + std::to_string(getpid()));
+    std::string name = info->name();
+    std::replace(name.begin(), name.end(), '/', '-');
+    path_ = fs::temp_directory_path() / ("tamis-train-" + name + "-" + std::to_string(getpid()));
     fs::remove_all(path_);
     fs::create_directories(path_);
   }

@@ -300,6 +300,7 @@ TEST(Precision, ADeviceWithoutItGoesOnInF32AndSaysSo) {
   o.output_dir = folder / "without";
   EXPECT_EQ(steps_of(o).back().loss, with.back().loss);
   o.fp16 = o.bf16 = true;
+  o.output_dir = folder / "both";
   EXPECT_NE(error_of([&] { train(o); }, ErrorCode::kInvalidArgument).find("one of them"),
             std::string::npos);
 }
