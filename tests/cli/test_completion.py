@@ -48,7 +48,7 @@ def test_bash_offers(tamis, tmp_path):
     assert bash_offers(tamis, tmp_path, "tamis", "train", "r") == ["reranker"]
     assert "--train_data" in bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--train")
     assert bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--kd_loss_type", "k") == ["kl_div"]
-    assert bash_offers(tamis, tmp_path, "tamis", "train", "reranker", "--fp") == []
+    assert bash_offers(tamis, tmp_path, "tamis", "train", "reranker", "--deep") == []
     assert bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--report_to", "t") == ["tensorboard"]
     assert bash_offers(tamis, tmp_path, "tamis", "train", "m3", "--logging_dir", "f") == ["folder"]
     assert "--dataset_names" in bash_offers(tamis, tmp_path, "tamis", "eval", "--dataset")
