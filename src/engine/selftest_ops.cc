@@ -123,6 +123,16 @@ OpBench::OpBench(std::shared_ptr<Device> device, std::chrono::milliseconds timeo
   ops().set_scratch({buffers_[0].data(), buffers_[0].bytes()});
 }
 
+TrainOps* OpBench::train_ops() {
+  TrainOps* ops = stream_->train_ops();
+  if (ops == nullptr || train_scratch_) return ops;
+  const size_t bytes = ops->scratch_bytes({512, 512, 1024, 32});
+  buffers_.push_back(device_->allocate(std::max<size_t>(bytes, 64), account_, Purpose::kWorkspace));
+  ops->set_scratch({buffers_.back().data(), buffers_.back().bytes()});
+  train_scratch_ = true;
+  return ops;
+}
+
 std::byte* OpBench::put_bytes(const void* data, size_t bytes) {
   buffers_.push_back(device_->allocate(std::max<size_t>(bytes, 64), account_, Purpose::kWeights));
   stream_->upload(buffers_.back().data(), data, bytes);

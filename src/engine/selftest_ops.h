@@ -16,6 +16,8 @@ class OpBench {
   OpBench(std::shared_ptr<Device> device, std::chrono::milliseconds timeout);
 
   Ops& ops() { return stream_->ops(); }
+  /// With scratch for train_op_cases; null where the device does not train.
+  TrainOps* train_ops();
   template <class T>
   T* put(const std::vector<T>& values) {
     return reinterpret_cast<T*>(put_bytes(values.data(), values.size() * sizeof(T)));
@@ -37,6 +39,7 @@ class OpBench {
   std::shared_ptr<MemoryAccount> account_;
   std::chrono::milliseconds timeout_;
   std::vector<Buffer> buffers_;
+  bool train_scratch_ = false;
   std::shared_ptr<Stream> stream_;
 };
 
@@ -50,6 +53,9 @@ struct OpCase {
 
 /// Every op in every storage type, on shapes of real models and on ragged ones.
 std::vector<OpCase> op_cases();
+
+/// The ops of training, each with its way back.
+std::vector<OpCase> train_op_cases();
 
 /// One op to be timed: `make` puts the operands and returns what queues the op once.
 struct OpTiming {

@@ -153,7 +153,10 @@ SelftestReport selftest(const SelftestOptions& options) {
   say("ops");
   const auto ref = open(options, "ref", "");
   bool attention_wrong = false, attention_right_if_plain = device->info().kind == "cuda";
-  const std::vector<OpCase> cases = op_cases();
+  std::vector<OpCase> cases = op_cases();
+  if (OpBench(device, kTimeout).train_ops() != nullptr) {
+    for (OpCase& op : train_op_cases()) cases.push_back(std::move(op));
+  }
   for (const OpCase& op : cases) {
     OpBench expected(ref, kTimeout);
     const std::vector<float> want = op.run(expected);
@@ -174,7 +177,7 @@ SelftestReport selftest(const SelftestOptions& options) {
 
   say("races");
   for (const OpCase& op : cases) {
-    if (op.attention || op.name == "add_layer_norm") {
+    if (op.attention || op.name == "add_layer_norm" || op.name.starts_with("training: attention")) {
       report.checks.push_back(find_races(device, op, options.rounds));
     }
   }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/byte_size.h"
 #include "base/fail.h"
 #include "io/checkpoint.h"
 #include "io/file_map.h"
@@ -160,6 +161,25 @@ fs::path write_checkpoint(const HostModel& source, const ModelSpec& spec,
          "{}: cannot write the checkpoint: {}", out.string(), e.code().message());
   }
   return out;
+}
+
+void check_disk(const DiskNeed& need, size_t free_bytes, const fs::path& directory,
+                const LogSink& log) {
+  const size_t least = need.model + (need.checkpoints > 0 ? need.checkpoint : 0);
+  const size_t all = need.model + need.checkpoints * need.checkpoint;
+  const auto what = [&] {
+    return fmt::format("{}: {} are free; the model takes {}, {} checkpoints at a time {} each",
+                       directory.string(), format_bytes(free_bytes), format_bytes(need.model),
+                       need.checkpoints, format_bytes(need.checkpoint));
+  };
+  if (free_bytes < least) {
+    fail(ErrorCode::kResourceExhausted,
+         "{}: make room, or choose another output_dir; save_steps 0 writes no checkpoints", what());
+  }
+  if (free_bytes < all) {
+    log_to(log, LogLevel::kWarning, "{}: the disk may become full (save_total_limit, save_steps)",
+           what());
+  }
 }
 
 std::optional<fs::path> newest_checkpoint(const fs::path& output_dir) {

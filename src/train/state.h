@@ -8,6 +8,7 @@
 #include <string>
 
 #include "model/weights.h"
+#include "tamis/log.h"
 #include "train/parameters.h"
 
 namespace tamis::training {
@@ -35,6 +36,18 @@ std::filesystem::path write_checkpoint(const HostModel& source, const ModelSpec&
                                        const Parameters& parameters, Stream& stream,
                                        const RunState& state,
                                        const std::filesystem::path& output_dir, size_t keep);
+
+/// Bytes that a run will write.
+struct DiskNeed {
+  size_t model = 0;
+  size_t checkpoint = 0;   ///< of each
+  size_t checkpoints = 0;  ///< that are there at the same time, at most
+};
+
+/// Refuses a run whose model and one checkpoint have no room in `directory`, and warns of one whose
+/// later checkpoints have none. Errors: resource_exhausted.
+void check_disk(const DiskNeed& need, size_t free_bytes, const std::filesystem::path& directory,
+                const LogSink& log);
 
 /// The newest checkpoint of a run's directory.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& output_dir);

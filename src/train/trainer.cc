@@ -286,6 +286,19 @@ TrainReport Trainer::follow(TrainReport report, std::stop_token stop) {
   return report;
 }
 
+DiskNeed Trainer::disk_need(const TrainPlan& plan) const {
+  DiskNeed out;
+  out.model = 4 * static_cast<size_t>(plan.parameters);
+  // Of gradients and two moments the moments are written.
+  out.checkpoint = out.model + plan.state_bytes / parts_.devices_here / 3 * 2;
+  if (options_.save_steps > 0) {
+    const auto made = static_cast<size_t>((plan.steps - 1) / options_.save_steps);
+    // A new one is whole before the oldest goes.
+    out.checkpoints = std::min(made, options_.save_total_limit + 1);
+  }
+  return out;
+}
+
 TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
   const auto start = std::chrono::steady_clock::now();
   TrainReport report;
@@ -303,6 +316,11 @@ TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
     }
   }
   UnfinishedDirectory cleanup(was_there || !writes ? fs::path() : options_.output_dir);
+  if (writes) {
+    const fs::space_info disk = fs::space(options_.output_dir, ignored);
+    if (!ignored)
+      check_disk(disk_need(report.plan), disk.available, options_.output_dir, options_.log);
+  }
   resume();
   report.first_step = state_.step;
   if (!writes) return follow(report, stop);

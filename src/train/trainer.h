@@ -116,6 +116,7 @@ class Trainer {
   void join_devices();
   /// Whether a rank was told to stop.
   bool any_stops(bool stops);
+  DiskNeed disk_need(const TrainPlan& plan) const;
   /// Reads the checkpoint, if asked to, and sees to it that all ranks begin alike.
   void resume();
   /// The run of a rank that writes nothing.

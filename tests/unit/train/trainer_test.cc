@@ -502,6 +502,25 @@ TEST(Train, AMemoryLimitThatIsTooSmallSaysWhatTheLeastIs) {
   EXPECT_FALSE(fs::exists(folder / "out"));
 }
 
+TEST(Train, ADiskThatCannotHoldTheRunIsToldBeforeTheFirstStep) {
+  const DiskNeed need = {.model = 100'000'000, .checkpoint = 250'000'000, .checkpoints = 3};
+  std::string warning;
+  const LogSink log = [&](LogLevel, std::string_view text) { warning = text; };
+  const std::string error =
+      error_of([&] { check_disk(need, 349'999'999, "out", log); }, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(
+      error,
+      "out: 350 MB are free; the model takes 100 MB, 3 checkpoints at a time 250 MB each: make "
+      "room, or choose another output_dir; save_steps 0 writes no checkpoints");
+  EXPECT_EQ(warning, "");
+  check_disk(need, 849'999'999, "out", log);
+  EXPECT_NE(warning.find("the disk may become full"), std::string::npos) << warning;
+  warning.clear();
+  check_disk(need, 850'000'000, "out", log);
+  check_disk({.model = 100, .checkpoint = 1000, .checkpoints = 0}, 100, "out", log);
+  EXPECT_EQ(warning, "");
+}
+
 TEST(Train, OutputIsNotWrittenOver) {
   Folder folder;
   folder.write("there", "");
