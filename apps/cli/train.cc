@@ -56,10 +56,13 @@ void say_plan(const Notices& notices, const TrainPlan& plan) {
 
 void write_step(std::string& out, const TrainStep& s, bool json) {
   if (json) {
+    const auto number = [](double x) {  // JSON has none that is not finite
+      return std::isfinite(x) ? fmt::format("{:.6g}", x) : std::string("null");
+    };
     out += fmt::format(
-        R"({{"step":{},"epoch":{:.4f},"loss":{:.6g},"grad_norm":{:.6g},"learning_rate":{:.6g},"tokens":{},"seconds":{:.4f}{}}})",
-        s.step, s.epoch, s.loss, s.gradient_norm, s.learning_rate, s.tokens, s.seconds,
-        s.skipped ? ",\"skipped\":true" : "");
+        R"({{"step":{},"epoch":{:.4f},"loss":{},"grad_norm":{},"learning_rate":{:.6g},"tokens":{},"seconds":{:.4f}{}}})",
+        s.step, s.epoch, number(s.loss), number(s.gradient_norm), s.learning_rate, s.tokens,
+        s.seconds, s.skipped ? ",\"skipped\":true" : "");
   } else {
     out += fmt::format(
         "step {:>6}/{}  epoch {:6.3f}  loss {:.4f}  grad {:8.3f}  lr {:.2e}  {:6.0f} tokens/s{}",
@@ -118,6 +121,8 @@ int run(TrainArguments options) {
     how.passage_instruction = plain(options.passage_instruction);
   if (!options.memory_limit.empty())
     how.memory_limit_bytes = parse_bytes(plain(options.memory_limit));
+  if (options.save_strategy == "no") how.save_steps = 0;
+  if (!options.use_mrl) how.mrl_dims.clear();
   how.ranks = ranks_of_environment();
   how.device = device_of_environment(options.device);
   DevicesOptions devices;

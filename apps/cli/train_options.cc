@@ -114,6 +114,8 @@ void add_safety_options(CLI::App& app, TrainArguments& options) {
   safety.value("memory_limit", options.memory_limit, "SIZE", "choose the two for at most SIZE");
   safety.value("save_steps", o.save_steps, "N",
                "a checkpoint after so many; 0: none (default: 500)");
+  safety.choice("save_strategy", options.save_strategy, {"steps", "no", "epoch"},
+                "no: no checkpoints; epoch counts as steps (default: steps)");
   safety.count("save_total_limit", o.save_total_limit, 1, "checkpoints to keep (default: 2)");
   safety.flag("resume_from_checkpoint", o.resume, "go on from the newest one of output_dir");
   safety.flag("overwrite_output_dir", o.overwrite_output_dir, "write over what is there");
@@ -134,7 +136,8 @@ void add_safety_options(CLI::App& app, TrainArguments& options) {
   device.value("isa", options.isa, "NAME", "instruction set of the cpu");
 }
 
-void add_embedder_options(CLI::App& app, TrainOptions& o) {
+void add_embedder_options(CLI::App& app, TrainArguments& options) {
+  TrainOptions& o = options.train;
   Group embedder(app, "Embedders");
   embedder.number("temperature", o.temperature, "default: 0.02");
   embedder.choice("sentence_pooling_method", o.sentence_pooling_method,
@@ -143,6 +146,7 @@ void add_embedder_options(CLI::App& app, TrainOptions& o) {
   embedder.choice("kd_loss_type", o.kd_loss_type, {"kl_div", "m3_kd_loss"}, "default: kl_div");
   embedder.value("mrl_dims", o.mrl_dims, "N...",
                  "Matryoshka: the losses of these first dimensions");
+  embedder.flag("use_mrl", options.use_mrl, "mrl_dims count (default: true)");
   embedder.flag("same_dataset_within_batch", o.same_dataset_within_batch, "each batch of one PATH");
   embedder.flag("no_in_batch_neg", o.no_in_batch_neg, "a query's own negatives alone");
   embedder.flag("negatives_cross_device", o.negatives_cross_device,
@@ -162,28 +166,14 @@ void add_m3_options(CLI::App& app, TrainOptions& o) {
 
 /// What FlagEmbedding's scripts have and this has no use for: told, not refused.
 void add_ignored_options(CLI::App& app, TrainArguments& options) {
-  for (const char* name : {"dataloader_num_workers",
-                           "save_strategy",
-                           "logging_strategy",
-                           "cache_dir",
-                           "cache_path",
-                           "trust_remote_code",
-                           "use_fast_tokenizer",
-                           "pad_to_multiple_of",
-                           "ddp_find_unused_parameters",
-                           "deepspeed",
-                           "sub_batch_size",
-                           "use_mrl",
-                           "max_len",
-                           "small_threshold",
-                           "drop_threshold",
-                           "do_train",
-                           "model_type",
-                           "optim",
-                           "token",
-                           "save_safetensors"}) {
+  for (const char* name : {"dataloader_num_workers", "logging_strategy", "cache_dir", "cache_path",
+                           "trust_remote_code", "use_fast_tokenizer", "pad_to_multiple_of",
+                           "ddp_find_unused_parameters", "deepspeed",
+                           "sub_batch_size",  // sub_batch_tokens bounds memory here
+                           "max_len", "small_threshold", "drop_threshold", "do_train", "model_type",
+                           "optim", "token", "save_safetensors"}) {
     app.add_option_function<std::string>(
-           both(name), [&options, name](const std::string&) { options.ignored.push_back(name); },
+           both(name), [&options, name](const std::string&) { options.ignored.emplace_back(name); },
            "")
         ->expected(0, 1)
         ->default_str("true")
@@ -216,7 +206,7 @@ std::shared_ptr<TrainArguments> add_train_task(CLI::App& train, const std::strin
       ->group("Data");
   add_data_options(*app, *options);
   add_training_options(*app, *options);
-  if (task != TrainTask::kReranker) add_embedder_options(*app, options->train);
+  if (task != TrainTask::kReranker) add_embedder_options(*app, *options);
   if (task == TrainTask::kM3) add_m3_options(*app, options->train);
   add_safety_options(*app, *options);
   add_ignored_options(*app, *options);

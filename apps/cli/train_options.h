@@ -19,6 +19,8 @@ struct TrainArguments {
   std::string device = "cpu", isa, logging_dir, cuda, cuda_plugin;
   std::vector<std::string> train_data;
   std::vector<std::string> report_to;
+  std::string save_strategy = "steps";
+  bool use_mrl = true;
   std::vector<std::string> ignored;  ///< of FlagEmbedding's arguments
   size_t threads = 0;
   OutputOptions output;

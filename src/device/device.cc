@@ -42,7 +42,11 @@ Buffer::~Buffer() {
   account_->refund(purpose_, bytes_);
 }
 
-std::string Stream::make_rank_token(std::string&) { return ""; }
+bool Stream::can_join_ranks(std::string&) { return false; }
+
+std::string Stream::make_rank_token() {
+  fail(ErrorCode::kInternal, "this stream has no sums over ranks");
+}
 
 std::unique_ptr<RankSum> Stream::join_ranks(const std::string&, int, int) {
   fail(ErrorCode::kInternal, "this stream has no sums over ranks");

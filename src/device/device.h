@@ -60,10 +60,11 @@ class Stream {
   virtual Ops& ops() = 0;
   /// Null where a backend does not train.
   virtual TrainOps* train_ops() { return nullptr; }
-  /// What streams of several devices join with, to add up where the numbers lie: one makes it, all
-  /// are given it. "" where there is nothing of the kind; `why_not` then says why, if anything is
-  /// missing.
-  virtual std::string make_rank_token(std::string& why_not);
+  /// Whether streams of several devices can add up where the numbers lie; `why_not` says what is
+  /// missing, if this backend knows of such sums at all.
+  virtual bool can_join_ranks(std::string& why_not);
+  /// What they join with: one makes it, all are given it. Errors: unavailable.
+  virtual std::string make_rank_token();
   /// Returns when `size` streams have joined, each as a rank of its own. The stream must outlive
   /// what is returned. Errors: unavailable.
   virtual std::unique_ptr<RankSum> join_ranks(const std::string& token, int rank, int size);

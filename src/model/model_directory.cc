@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 bool is_of_training(const std::string& name) {
   return name.starts_with("checkpoint-") || name == "metrics.jsonl" || name == "training.svg" ||
          name == "training.html" || name == "runs" || name == "trainer_state.json" ||
-         name == "training_args.bin";
+         name == "training_args.bin" || name == "lora";
 }
 
 void write_labels(const std::vector<std::string>& labels, io::JsonWriter& json) {

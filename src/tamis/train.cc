@@ -1,5 +1,7 @@
 #include "tamis/train.h"
 
+#include <mutex>
+
 #include "base/fail.h"
 #include "device/device_name.h"
 #include "tamis/session.h"
@@ -64,6 +66,13 @@ TrainReport train(const TrainOptions& options, const TrainEvents& events, std::s
   }
   const int count = static_cast<int>(names.size());
   TrainOptions shared = options;
+  if (options.log) {
+    shared.log = [&options, mutex = std::make_shared<std::mutex>()](LogLevel level,
+                                                                    std::string_view text) {
+      const std::lock_guard lock(*mutex);
+      options.log(level, text);
+    };
+  }
   const int cores = options.threads > 0 ? options.threads : parts.host->usable_cores();
   shared.threads = std::max(1, cores / count);
   TrainReport report;

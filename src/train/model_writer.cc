@@ -43,7 +43,7 @@ void write_token_heads(const Parameters& parameters, Stream& stream, const fs::p
   }
 }
 
-/// W + scale B A, in f32, each number's sum in the order of the ranks.
+/// W + scale B A, in f32, each sum from the first row of A to the last.
 std::vector<float> merged(const Parameters& parameters, const Parameter& w, Stream& stream) {
   std::vector<float> out = host_copy(w, stream);
   const std::vector<float> a = host_copy(parameters.at(w.slot, w.layer, Role::kLoraA), stream);
@@ -163,6 +163,7 @@ void write_model(const HostModel& source, const ModelSpec& spec, const Parameter
     }
     write_changed_config(source.spec.directory, out, changes);
     write_token_heads(parameters, stream, out);
+    fs::remove_all((out / kAdapterFile).parent_path());  // another run's
     if (parameters.lora()) write_adapters(source, spec, parameters, stream, out);
     std::vector<std::pair<std::string, const Parameter*>> tensors;
     for (const Parameter& p : parameters.all()) {

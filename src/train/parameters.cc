@@ -317,6 +317,21 @@ LayerParameters Parameters::layer(int64_t i) const {
   return out;
 }
 
+uint64_t Parameters::hash() {
+  constexpr int64_t kPiece = 1 << 20;
+  std::vector<uint32_t> piece;
+  uint64_t out = 14695981039346656037ull;  // FNV-1a, a number at a time
+  for (const Parameter& p : parameters_) {
+    for (int64_t at = 0; at < p.size; at += kPiece) {
+      piece.resize(static_cast<size_t>(std::min(kPiece, p.size - at)));
+      stream_.download(piece.data(), p.value + at, piece.size() * sizeof(float));
+      stream_.synchronize(std::chrono::minutes(1));
+      for (const uint32_t bits : piece) out = (out ^ bits) * 1099511628211ull;
+    }
+  }
+  return out;
+}
+
 int64_t Parameters::trained() const {
   int64_t n = 0;
   for (const Parameter& p : parameters_) n += p.trains() ? p.size : 0;

@@ -117,6 +117,8 @@ class Parameters {
   Linear linear(Slot weight, Slot bias, int64_t layer = 0) const;
   LayerParameters layer(int64_t i) const;
 
+  /// Of the bits of all values: the same for the same weights on every device.
+  uint64_t hash();
   int64_t trained() const;  ///< numbers that train
   int64_t count() const;    ///< numbers in all
 

@@ -85,7 +85,8 @@ TrainPlan Trainer::make_plan() {
   const bool on_host = parts_.device->info().host_memory;
   const size_t copies = on_host ? parts_.devices_here : 1;
   plan.weight_bytes = copies * 4 * static_cast<size_t>(plan.parameters);
-  plan.state_bytes = copies * state_bytes(seen);
+  state_bytes_ = state_bytes(seen);
+  plan.state_bytes = copies * state_bytes_;
   const size_t now = on_host ? parts_.host->memory().process_anonymous_bytes
                              : account_->use().used() - plan.state_bytes;
   const size_t limit = memory_limit(now + plan.state_bytes);

@@ -143,6 +143,9 @@ fs::path write_checkpoint(const HostModel& source, const ModelSpec& spec,
                           const fs::path& output_dir, size_t keep) {
   const fs::path out = output_dir / fmt::format("{}{}", kPrefix, state.step);
   const fs::path unfinished = output_dir / fmt::format(".{}{}.unfinished", kPrefix, state.step);
+  // A step that was saved already, as one before a stop is, would be the same again.
+  std::error_code ignored;
+  if (fs::exists(out / kStateName, ignored)) return out;
   try {
     sweep(output_dir);
     fs::create_directories(unfinished);
@@ -150,7 +153,7 @@ fs::path write_checkpoint(const HostModel& source, const ModelSpec& spec,
     write_model(source, spec, parameters, stream, unfinished);
     write_optimizer(parameters, stream, unfinished / kOptimizerName);
     write_state(state, unfinished / kStateName);
-    discard(out);
+    discard(out);  // something without a state
     fs::rename(unfinished, out);
     cleanup.keep();
     const auto all = checkpoints(output_dir);
@@ -161,6 +164,16 @@ fs::path write_checkpoint(const HostModel& source, const ModelSpec& spec,
          "{}: cannot write the checkpoint: {}", out.string(), e.code().message());
   }
   return out;
+}
+
+void discard_checkpoints(const fs::path& output_dir) {
+  try {
+    sweep(output_dir);
+    for (const auto& [step, path] : checkpoints(output_dir)) discard(path);
+  } catch (const fs::filesystem_error& e) {
+    fail(ErrorCode::kUnavailable, "{}: cannot remove what an earlier run left: {}",
+         output_dir.string(), e.code().message());
+  }
 }
 
 void check_disk(const DiskNeed& need, size_t free_bytes, const fs::path& directory,

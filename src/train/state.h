@@ -37,6 +37,9 @@ std::filesystem::path write_checkpoint(const HostModel& source, const ModelSpec&
                                        const RunState& state,
                                        const std::filesystem::path& output_dir, size_t keep);
 
+/// Before a run begins anew in a directory that another one had. Errors: unavailable.
+void discard_checkpoints(const std::filesystem::path& output_dir);
+
 /// Bytes that a run will write.
 struct DiskNeed {
   size_t model = 0;

@@ -1,8 +1,12 @@
 // A step: a batch through the model and back, in parts and on several devices, and the update.
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <set>
 
 #include "base/fail.h"
 #include "numeric/philox.h"
@@ -13,6 +17,7 @@ namespace {
 
 constexpr uint32_t kSteps = 0x73746570;  // kind of key
 constexpr std::chrono::minutes kPatience{5};
+constexpr int64_t kWordRows = 4096;  // of the word table that are added up at a time
 
 void append_range(std::vector<float>& to, const std::vector<float>& from, size_t begin,
                   size_t end) {
@@ -215,18 +220,34 @@ NetworkOutput Trainer::own_part(const NetworkOutput& outputs, const Sequences& a
 void Trainer::join_devices() {
   Collective& others = *parts_.collective;
   if (others.size() == 1) return;
+  // Each says whether it can, and which device it is: two ranks of one card cannot.
   std::string why_not;
-  const std::string token = stream_->make_rank_token(why_not);
-  const auto tokens = gather_values<char>(others, token);
-  if (std::any_of(tokens.begin(), tokens.end(), [](const auto& t) { return t.empty(); })) {
+  const bool can = stream_->can_join_ranks(why_not);
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  const std::string mine =
+      can ? fmt::format("{} of {}", parts_.device->info().name, host.data()) : "";
+  const auto all = gather_values<char>(others, mine);
+  const bool all_can = std::none_of(all.begin(), all.end(), [](auto& a) { return a.empty(); });
+  if (can && std::set(all.begin(), all.end()).size() < all.size()) {
+    why_not = "NCCL wants a card of its own for each rank";
+  }
+  if (!why_not.empty() || !all_can) {
     if (!why_not.empty()) {
       log_to(options_.log, LogLevel::kWarning,
              "gradients are added up in the host's memory, which is slower: {}", why_not);
     }
     return;
   }
+  const std::string token = others.rank() == 0 ? stream_->make_rank_token() : "";
+  const auto tokens = gather_values<char>(others, token);
   rank_sum_ =
       stream_->join_ranks({tokens[0].begin(), tokens[0].end()}, others.rank(), others.size());
+  if (!parameters_.at(Slot::kWords).trains()) return;
+  // Before the plan looks at what is free.
+  word_rows_ = parts_.device->allocate(
+      static_cast<size_t>(kWordRows * parts_.spec.config.hidden_size) * sizeof(float), account_,
+      Purpose::kWorkspace);
 }
 
 void Trainer::touch_rows_of_all() {
@@ -242,21 +263,22 @@ void Trainer::sum_on_devices() {
   if (!words.trains()) return;
   touch_rows_of_all();
   const Rows rows = parameters_.rows_of(words, false);
-  const size_t bytes = static_cast<size_t>(rows.count * rows.width) * sizeof(float);
-  if (word_rows_.bytes() < bytes) {
-    word_rows_ = {};
-    word_rows_ = parts_.device->allocate(bytes, account_, Purpose::kWorkspace);
+  const ConstMat table(words.gradient, words.shape[0], words.shape[1]);
+  for (int64_t at = 0; at < rows.count; at += kWordRows) {
+    const int64_t count = std::min(kWordRows, rows.count - at);
+    const Mat packed(reinterpret_cast<float*>(word_rows_.data()), count, rows.width);
+    stream_->ops().gather_rows(table, rows.ids + at, packed);
+    rank_sum_->sum(packed.data, count * rows.width);
+    network_.ops().zero(words.gradient, {rows.ids + at, count, rows.width});
+    BatchView ids;
+    ids.ids = rows.ids + at;
+    ids.tokens = count;
+    network_.ops().embed_backward(packed, ids, words.gradient, nullptr, nullptr);
   }
-  const Mat packed(reinterpret_cast<float*>(word_rows_.data()), rows.count, rows.width);
-  const Mat table(words.gradient, words.shape[0], words.shape[1]);
-  stream_->ops().gather_rows(table, rows.ids, packed);
-  rank_sum_->sum(packed.data, rows.count * rows.width);
-  network_.ops().put_rows(packed, rows.ids, table);  // all other rows are 0 anyway
 }
 
-void Trainer::sum_gradients() {
+void Trainer::sum_through_host() {
   Collective& others = *parts_.collective;
-  if (others.size() == 1) return;
   constexpr size_t kPiece = size_t{1} << 20;
   std::vector<float> piece;
   const auto sum_rows = [&](std::span<float* const> rows, size_t width) {
@@ -273,7 +295,6 @@ void Trainer::sum_gradients() {
     others.sum(piece);
     copy(false);
   };
-  if (rank_sum_) return sum_on_devices();
   const std::span<float> dense = parameters_.gradients();
   for (size_t at = 0; at < dense.size(); at += kPiece) {
     float* const begin = dense.data() + at;
@@ -291,6 +312,11 @@ void Trainer::sum_gradients() {
     rows.clear();
   }
   if (!rows.empty()) sum_rows(rows, width);
+}
+
+void Trainer::sum_gradients() {
+  if (parts_.collective->size() == 1) return;
+  rank_sum_ ? sum_on_devices() : sum_through_host();
 }
 
 // ---- all of it
@@ -343,11 +369,11 @@ std::string Trainer::find_not_finite(int64_t step) {
 
 bool Trainer::overflowed(const TrainStep& step) {
   // As torch.amp.GradScaler: half the scale after an overflow, twice after many steps without one.
-  constexpr int64_t kSteps = 2000;
+  constexpr int64_t kStepsToDouble = 2000;
   constexpr double kMost = 0x1p24;
-  if (!options_.fp16 || !product_in_f16_ || !std::isfinite(step.loss)) return false;
+  if (product_dtype_ != DType::kF16 || !std::isfinite(step.loss)) return false;
   if (std::isfinite(step.gradient_norm)) {
-    if (++state_.scaled_steps >= kSteps) {
+    if (++state_.scaled_steps >= kStepsToDouble) {
       state_.loss_scale = std::min(kMost, 2 * state_.loss_scale);
       state_.scaled_steps = 0;
     }

@@ -1,6 +1,7 @@
 // A star of TCP connections: rank 0 hears all, and tells all.
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -23,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 constexpr uint32_t kMagic = 0x736d6174;  // "tams"
 constexpr uint32_t kVersion = 1;
 constexpr uint64_t kMostBytes = uint64_t{1} << 32;  // of a message; more is no message of ours
+constexpr std::chrono::seconds kHelloPatience{2};   // for a process that may be none of ours
 
 enum class Call : uint32_t { kHello, kGather, kSum, kResult };
 
@@ -66,10 +68,11 @@ class Socket {
     send_all(std::as_bytes(std::span(&header, 1)), until);
     send_all(data, until);
   }
-  std::vector<std::byte> receive(Call call, Clock::time_point until) const {
+  std::vector<std::byte> receive(Call call, Clock::time_point until,
+                                 uint64_t most = kMostBytes) const {
     Header header;
     receive_all(std::as_writable_bytes(std::span(&header, 1)), until);
-    if (header.magic != kMagic || header.call != call || header.bytes > kMostBytes) {
+    if (header.magic != kMagic || header.call != call || header.bytes > most) {
       fail(ErrorCode::kInternal, "{}: expected call {} of a run, got call {} with {} bytes", peer_,
            static_cast<uint32_t>(call), static_cast<uint32_t>(header.call), header.bytes);
     }
@@ -129,55 +132,81 @@ struct Addresses {
   }
 };
 
-void resolve(const char* host, int port, int flags, Addresses& out) {
+/// getaddrinfo's error, or 0.
+int resolve(const char* host, int port, int flags, Addresses& out) {
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags | AI_NUMERICSERV;
-  const int error = getaddrinfo(host, std::to_string(port).c_str(), &hints, &out.list);
-  if (error != 0) {
-    fail(ErrorCode::kUnavailable, "{}:{}: {}", host, port, gai_strerror(error));
-  }
+  return getaddrinfo(host, std::to_string(port).c_str(), &hints, &out.list);
 }
 
-/// Listens on the address that the ranks were told; on all if it is not this machine's own, as the
-/// name of a service is not.
-Socket listen_at(const TrainRanks& ranks, bool any = false) {
-  Addresses addresses;
-  resolve(any ? nullptr : ranks.address.c_str(), ranks.port, AI_PASSIVE, addresses);
-  int error = 0;
-  for (const addrinfo* a = addresses.list; a != nullptr; a = a->ai_next) {
-    const int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-    if (fd < 0) continue;
-    const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, ranks.size) == 0) {
-      return {fd, "listening"};
-    }
-    error = errno;
-    close(fd);
-  }
-  if (error == EADDRNOTAVAIL && !any) return listen_at(ranks, true);
-  fail(ErrorCode::kUnavailable, "rank 0 cannot listen at {}:{}: {}", ranks.address, ranks.port,
-       std::strerror(error));
+int open_socket(const addrinfo& a, int flags) {
+  return socket(a.ai_family, a.ai_socktype | SOCK_CLOEXEC | flags, a.ai_protocol);
 }
 
-/// Tries until somebody listens.
-Socket connect_to(const TrainRanks& ranks, Clock::time_point until) {
+/// Listens at the address if it is the loopback's own; else on all of this machine's, as torch
+/// does: a name may be that of a service, or mean the loopback on this machine alone.
+Socket listen_at(const TrainRanks& ranks) {
+  const std::string& address = ranks.address;
+  const bool loopback = address == "localhost" || address == "::1" || address.starts_with("127.");
   Addresses addresses;
-  resolve(ranks.address.c_str(), ranks.port, 0, addresses);
-  for (;;) {
-    int error = 0;
+  const int unknown =
+      resolve(loopback ? address.c_str() : nullptr, ranks.port, AI_PASSIVE, addresses);
+  std::string why = unknown == 0 ? "" : gai_strerror(unknown);
+  for (const int family : {AF_INET6, AF_INET}) {  // the first serves both
     for (const addrinfo* a = addresses.list; a != nullptr; a = a->ai_next) {
-      const int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
+      if (a->ai_family != family) continue;
+      const int fd = open_socket(*a, 0);
       if (fd < 0) continue;
-      if (connect(fd, a->ai_addr, a->ai_addrlen) == 0) return {fd, "rank 0"};
-      error = errno;
+      const int on = 1, off = 0;
+      setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+      if (family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+      if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, ranks.size) == 0) {
+        return {fd, "listening"};
+      }
+      why = std::strerror(errno);
       close(fd);
+    }
+  }
+  fail(ErrorCode::kUnavailable, "rank 0 cannot listen at {}:{}: {}", address, ranks.port, why);
+}
+
+/// One try. -1, and why.
+int try_to_connect(const addrinfo& a, Clock::time_point until, std::string& why) {
+  const int fd = open_socket(a, SOCK_NONBLOCK);
+  if (fd < 0) return -1;
+  int error = connect(fd, a.ai_addr, a.ai_addrlen) == 0 ? 0 : errno;
+  if (error == EINPROGRESS) {
+    // Packets may be dropped without an answer.
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
+    pollfd p{fd, POLLOUT, 0};
+    socklen_t size = sizeof error;
+    if (poll(&p, 1, static_cast<int>(std::clamp<long long>(left.count(), 1, 5'000))) <= 0) {
+      error = ETIMEDOUT;
+    } else {
+      getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    }
+  }
+  if (error == 0) return fd;
+  why = std::strerror(error);
+  close(fd);
+  return -1;
+}
+
+/// Tries until somebody listens, and until the name is known: rank 0 may not be there yet.
+Socket connect_to(const TrainRanks& ranks, Clock::time_point until) {
+  for (;;) {
+    Addresses addresses;
+    const int unknown = resolve(ranks.address.c_str(), ranks.port, 0, addresses);
+    std::string why = unknown == 0 ? "" : gai_strerror(unknown);
+    for (const addrinfo* a = addresses.list; a != nullptr; a = a->ai_next) {
+      const int fd = try_to_connect(*a, until, why);
+      if (fd >= 0) return {fd, "rank 0"};
     }
     if (Clock::now() >= until) {
       fail(ErrorCode::kUnavailable, "rank {} finds no rank 0 at {}:{}: {}", ranks.rank,
-           ranks.address, ranks.port, std::strerror(error));
+           ranks.address, ranks.port, why);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
@@ -268,8 +297,8 @@ class TcpRanks : public Collective {
   bool welcome(Socket socket, Clock::time_point until) {
     Hello hello;
     try {
-      const auto bytes =
-          socket.receive(Call::kHello, std::min(until, Clock::now() + std::chrono::seconds(10)));
+      const auto bytes = socket.receive(
+          Call::kHello, std::min(until, Clock::now() + kHelloPatience), sizeof hello);
       if (bytes.size() != sizeof hello) return false;
       std::memcpy(&hello, bytes.data(), sizeof hello);
     } catch (const Error&) {

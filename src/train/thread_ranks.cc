@@ -14,10 +14,15 @@ class Meeting {
  public:
   explicit Meeting(int size) : size_(size), given_(static_cast<size_t>(size)) {}
 
-  std::vector<std::vector<std::byte>> exchange(int rank, std::span<const std::byte> mine) {
+  enum class Call { kGather, kSum };
+
+  std::vector<std::vector<std::byte>> exchange(Call call, int rank,
+                                               std::span<const std::byte> mine) {
     std::unique_lock lock(mutex_);
     // Nobody gives for the next meeting before all have left this one.
     wait(lock, [&] { return !leaving_; });
+    if (inside_ == 0) call_ = call;
+    if (call_ != call) fail(ErrorCode::kInternal, "the devices of a run do not make the same call");
     given_[static_cast<size_t>(rank)].assign(mine.begin(), mine.end());
     if (++inside_ == size_) {
       leaving_ = true;
@@ -50,6 +55,7 @@ class Meeting {
   int size_;
   int inside_ = 0;
   bool leaving_ = false;
+  Call call_ = Call::kGather;
   std::vector<std::vector<std::byte>> given_;
   std::exception_ptr error_;
 };
@@ -60,16 +66,17 @@ class ThreadRank : public Collective {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::vector<std::vector<std::byte>> gather(std::span<const std::byte> mine) override {
-    return meeting_.exchange(rank_, mine);
+    return meeting_.exchange(Meeting::Call::kGather, rank_, mine);
   }
   void sum(std::span<float> x) override {
-    const auto all = gather_values<float>(*this, x);
+    const auto all = meeting_.exchange(Meeting::Call::kSum, rank_, std::as_bytes(x));
     for (size_t r = 0; r < all.size(); ++r) {
-      if (all[r].size() != x.size()) {
-        fail(ErrorCode::kInternal, "device {} of the run adds {} numbers, device {} adds {}", r,
-             all[r].size(), rank_, x.size());
+      if (all[r].size() != x.size_bytes()) {
+        fail(ErrorCode::kInternal, "device {} of the run adds {} bytes, device {} adds {}", r,
+             all[r].size(), rank_, x.size_bytes());
       }
-      for (size_t i = 0; i < x.size(); ++i) x[i] = r == 0 ? all[r][i] : x[i] + all[r][i];
+      const auto* values = reinterpret_cast<const float*>(all[r].data());
+      for (size_t i = 0; i < x.size(); ++i) x[i] = r == 0 ? values[i] : x[i] + values[i];
     }
   }
 
@@ -91,8 +98,12 @@ void run_on_threads(int size, const std::function<void(const std::shared_ptr<Col
   };
   {
     std::vector<std::jthread> others;
-    for (int rank = 1; rank < size; ++rank) others.emplace_back(one, rank);
-    one(0);
+    try {
+      for (int rank = 1; rank < size; ++rank) others.emplace_back(one, rank);
+      one(0);
+    } catch (...) {  // no thread is to be had: those that there are must not wait for it
+      meeting.fail_with(std::current_exception());
+    }
   }
   if (meeting.error()) std::rethrow_exception(meeting.error());
 }

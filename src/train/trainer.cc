@@ -78,6 +78,7 @@ void check(const TrainOptions& options, const ModelSpec& spec) {
   positive("query_max_len", static_cast<double>(options.query_max_len));
   positive("passage_max_len", static_cast<double>(options.passage_max_len));
   positive("learning_rate", options.learning_rate);
+  positive("logging_steps", static_cast<double>(options.logging_steps));
   positive("temperature", options.temperature);
   if (options.fp16 && options.bf16) {
     fail(ErrorCode::kInvalidArgument, "fp16 and bf16: expected one of them");
@@ -166,6 +167,8 @@ Trainer::Trainer(const TrainerParts& parts, const TrainOptions& options)
     fail(ErrorCode::kInvalidArgument, "everything is frozen: there is nothing to train");
   }
   choose_precision();
+  // Adapters go on beside the matrices that they began with.
+  if (parameters_.lora()) source_hash_ = parameters_.hash();
 }
 
 void Trainer::choose_precision() {
@@ -177,7 +180,7 @@ void Trainer::choose_precision() {
            parts_.device->info().name, options_.fp16 ? "fp16" : "bf16");
     return;
   }
-  product_in_f16_ = options_.fp16;
+  product_dtype_ = dtype;
   if (options_.fp16) state_.loss_scale = kFirstScale;
 }
 
@@ -227,7 +230,8 @@ std::string Trainer::fingerprint() const {
       "{} "
       "\"{}\" {}, shuffled {}, temperature {}, normalised {}, dimensions [{}], own negatives {}, "
       "M3 {} "
-      "{} {}, frozen {} {} {} {}, LoRA {}, 16 bits {} {}",
+      "{} {}, frozen {} {} {} {}, LoRA {}, products in {}, pooling {}, "
+      "incomplete batches {}, negatives of {} devices",
       data_.fingerprint(), epochs_.total, o.gradient_accumulation_steps, o.learning_rate,
       o.lr_scheduler_type, warmup_steps(o, epochs_.total), o.weight_decay, o.max_grad_norm,
       o.adam_beta1, o.adam_beta2, o.adam_epsilon, o.query_max_len, o.passage_max_len, o.dropout,
@@ -238,8 +242,12 @@ std::string Trainer::fingerprint() const {
       o.freeze_words, o.fix_position_embedding, o.freeze_layers, o.fix_encoder,
       !o.use_lora ? "none"
                   : fmt::format("{} {} {} [{}]", o.lora_rank, o.lora_alpha, o.lora_dropout,
-                                fmt::join(o.target_modules, " ")),
-      o.fp16, o.bf16);
+                                fmt::join(o.target_modules, " ")) +
+                        fmt::format(" of weights {:016x}", source_hash_),
+      name_of(product_dtype_), static_cast<int>(parts_.spec.pooling), !o.dataloader_drop_last,
+      o.task == TrainTask::kReranker || o.no_in_batch_neg ? "any number of"
+      : o.negatives_cross_device                          ? "all"
+                                 : std::to_string(parts_.collective->size()));
 }
 
 bool Trainer::any_stops(bool stops) {
@@ -259,20 +267,20 @@ void Trainer::resume() {
                              parameters_, *stream_);
   }
   if (parts_.collective->size() == 1) return;
-  // Other data or options, another model or checkpoint: the ranks would drift apart unseen.
-  network_.reserve(1, 1, 1);  // scratch for the sums
-  double weights = 0;
-  for (const Parameter& p : parameters_.all()) {
-    weights += network_.ops().sum_of_squares(p.value, {nullptr, 1, p.size});
-  }
+  // Other data or options, another model or checkpoint, or sums in another order: the ranks would
+  // drift apart unseen.
+  const DeviceInfo& device = parts_.device->info();
   const std::string mine =
-      fmt::format("{} at step {} with weights of {}", state_.fingerprint, state_.step, weights);
+      fmt::format("{} at step {} with weights {:016x}, loss scale {}, computed by {}",
+                  state_.fingerprint, state_.step, parameters_.hash(), state_.loss_scale,
+                  device.isa.empty() ? device.kind : device.kind + " with " + device.isa);
   const auto all = gather_values<char>(*parts_.collective, mine);
   for (size_t r = 0; r < all.size(); ++r) {
     if (const std::string other(all[r].begin(), all[r].end()); other != mine) {
       fail(ErrorCode::kInvalidArgument,
-           "rank {} of the run is at another one than rank {}:\n  it has {}\n  here   {}", r,
-           parts_.collective->rank(), other, mine);
+           "rank {} of the run is at another one than rank {}:\n  it has {}\n  here   {}\n"
+           "give all the same data, options, model and instruction set (isa)",
+           r, parts_.collective->rank(), other, mine);
     }
   }
 }
@@ -286,11 +294,23 @@ TrainReport Trainer::follow(TrainReport report, std::stop_token stop) {
   return report;
 }
 
+void Trainer::prepare_output(const TrainPlan& plan) const {
+  std::error_code error;
+  fs::create_directories(options_.output_dir, error);
+  if (!fs::is_directory(options_.output_dir, error)) {
+    fail(ErrorCode::kUnavailable, "{}: cannot be made a directory", options_.output_dir.string());
+  }
+  // What another run left would be pruned and resumed by the numbers of its steps.
+  if (!options_.resume) discard_checkpoints(options_.output_dir);
+  const fs::space_info disk = fs::space(options_.output_dir, error);
+  if (!error) check_disk(disk_need(plan), disk.available, options_.output_dir, options_.log);
+}
+
 DiskNeed Trainer::disk_need(const TrainPlan& plan) const {
   DiskNeed out;
   out.model = 4 * static_cast<size_t>(plan.parameters);
   // Of gradients and two moments the moments are written.
-  out.checkpoint = out.model + plan.state_bytes / parts_.devices_here / 3 * 2;
+  out.checkpoint = out.model + state_bytes_ / 3 * 2;
   if (options_.save_steps > 0) {
     const auto made = static_cast<size_t>((plan.steps - 1) / options_.save_steps);
     // A new one is whole before the oldest goes.
@@ -305,25 +325,18 @@ TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
   join_devices();
   parts_.collective->gather({});  // all of this process have their weights now
   report.plan = make_plan();
+  parts_.collective->gather({});  // and nobody takes more while another one plans
+  if (parts_.collective->rank() > 0) {
+    resume();
+    return follow(report, stop);
+  }
   if (events.planned) events.planned(report.plan);
-  const bool writes = parts_.collective->rank() == 0;
   std::error_code ignored;
   const bool was_there = fs::exists(options_.output_dir, ignored);
-  if (writes) {
-    fs::create_directories(options_.output_dir, ignored);
-    if (!fs::is_directory(options_.output_dir, ignored)) {
-      fail(ErrorCode::kUnavailable, "{}: cannot be made a directory", options_.output_dir.string());
-    }
-  }
-  UnfinishedDirectory cleanup(was_there || !writes ? fs::path() : options_.output_dir);
-  if (writes) {
-    const fs::space_info disk = fs::space(options_.output_dir, ignored);
-    if (!ignored)
-      check_disk(disk_need(report.plan), disk.available, options_.output_dir, options_.log);
-  }
+  prepare_output(report.plan);
+  UnfinishedDirectory cleanup(was_there ? fs::path() : options_.output_dir);
   resume();
   report.first_step = state_.step;
-  if (!writes) return follow(report, stop);
   RunFiles files(options_, state_.step);
   const auto save = [&] {
     const fs::path path = write_checkpoint(*parts_.source, parts_.spec, parameters_, *stream_,

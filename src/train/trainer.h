@@ -92,6 +92,7 @@ class Trainer {
   /// The same gradients on all devices: the sums of theirs.
   void sum_gradients();
   void sum_on_devices();
+  void sum_through_host();
   void touch_rows_of_all();
   /// The loss on all outputs of a micro-batch times `weight`, and its gradients.
   double contrast(const Sequences& s, const NetworkOutput& out, double weight,
@@ -116,6 +117,8 @@ class Trainer {
   void join_devices();
   /// Whether a rank was told to stop.
   bool any_stops(bool stops);
+  /// The directory is there, without another run's checkpoints, and has room.
+  void prepare_output(const TrainPlan& plan) const;
   DiskNeed disk_need(const TrainPlan& plan) const;
   /// Reads the checkpoint, if asked to, and sees to it that all ranks begin alike.
   void resume();
@@ -136,8 +139,10 @@ class Trainer {
   Network network_;
   Buffer word_rows_;  ///< gradients of the step's rows of the word table, for rank_sum_
   std::unique_ptr<RankSum> rank_sum_;
-  bool product_in_f16_ = false;
-  size_t budget_ = 0;  ///< tokens of a sub-batch
+  DType product_dtype_ = DType::kF32;
+  uint64_t source_hash_ = 0;  ///< of the weights that adapters are beside
+  size_t state_bytes_ = 0;    ///< gradients and moments of one device, as planned
+  size_t budget_ = 0;         ///< tokens of a sub-batch
   mutable int64_t ordered_epoch_ = -1;
   mutable std::vector<Batch> batches_;  ///< of that epoch
   // Of the step that runs.

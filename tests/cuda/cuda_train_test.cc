@@ -28,8 +28,6 @@ TrainOptions card_run(const fs::path& out, const std::string& name = "xlmr-ce") 
   return o;
 }
 
-std::string weights(const fs::path& out) { return text_of(out / "model.safetensors"); }
-
 /// Every loss within 1e-5 of the cpu's.
 void expect_losses_of_the_cpu(TrainOptions options, const fs::path& folder) {
   options.output_dir = folder / "card";

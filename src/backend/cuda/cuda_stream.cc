@@ -190,10 +190,12 @@ void CudaStream::synchronize(std::chrono::milliseconds timeout) {
   pinned_.deliver();
 }
 
-std::string CudaStream::make_rank_token(std::string& why_not) {
+bool CudaStream::can_join_ranks(std::string& why_not) {
   if (!nccl_) nccl_ = Nccl::open(card_->nccl, why_not);
-  return nccl_ ? nccl_->make_token(*card_) : "";
+  return nccl_ != nullptr;
 }
+
+std::string CudaStream::make_rank_token() { return nccl_->make_token(*card_); }
 
 std::unique_ptr<RankSum> CudaStream::join_ranks(const std::string& token, int rank, int size) {
   return join_nccl(nccl_, card_, stream_.get(), token, rank, size);

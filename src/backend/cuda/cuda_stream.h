@@ -61,7 +61,8 @@ class CudaStream : public Stream, public std::enable_shared_from_this<CudaStream
   std::unique_ptr<Event> record() override;
   void wait(const Event& event) override;
   void synchronize(std::chrono::milliseconds timeout) override;
-  std::string make_rank_token(std::string& why_not) override;
+  bool can_join_ranks(std::string& why_not) override;
+  std::string make_rank_token() override;
   std::unique_ptr<RankSum> join_ranks(const std::string& token, int rank, int size) override;
 
  private:

@@ -27,7 +27,6 @@ using Comm = struct CommTag*;
 }  // namespace
 
 struct Nccl::Api {
-  void* library = nullptr;
   int (*get_unique_id)(UniqueId*) = nullptr;
   int (*comm_init_rank)(Comm*, int, UniqueId, int) = nullptr;
   int (*comm_abort)(Comm) = nullptr;
@@ -37,18 +36,19 @@ struct Nccl::Api {
 
 Nccl::Nccl(std::unique_ptr<const Api> api) : api_(std::move(api)) {}
 
-Nccl::~Nccl() { dlclose(api_->library); }
+Nccl::~Nccl() = default;
 
 std::shared_ptr<const Nccl> Nccl::open(const std::string& library, std::string& why_not) {
   auto api = std::make_unique<Api>();
-  api->library = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (api->library == nullptr) {
+  // It starts threads of its own, whose code must stay.
+  void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (handle == nullptr) {
     why_not = dlerror();
     return nullptr;
   }
   const char* missing = nullptr;
   const auto find = [&]<class Function>(Function*& out, const char* name) {
-    out = reinterpret_cast<Function*>(dlsym(api->library, name));
+    out = reinterpret_cast<Function*>(dlsym(handle, name));
     if (out == nullptr && missing == nullptr) missing = name;
   };
   find(api->get_unique_id, "ncclGetUniqueId");
@@ -58,7 +58,6 @@ std::shared_ptr<const Nccl> Nccl::open(const std::string& library, std::string& 
   find(api->error_string, "ncclGetErrorString");
   if (missing != nullptr) {
     why_not = fmt::format("{} has no {}", library, missing);
-    dlclose(api->library);
     return nullptr;
   }
   return std::shared_ptr<const Nccl>(new Nccl(std::move(api)));

@@ -10,7 +10,7 @@
 
 namespace tamis::cuda {
 
-/// Its functions, as far as they are used. Stays open for as long as somebody holds it.
+/// Its functions, as far as they are used. The library stays open for good.
 class Nccl {
  public:
   /// A name that the dynamic linker finds, or a path. Null if it is not there or lacks a function;

@@ -229,6 +229,19 @@ TEST(Lora, AResumedRunIsUninterruptedBitForBit) {
   }
 }
 
+TEST(Lora, GoesOnBesideTheModelThatItBeganWithOnly) {
+  Folder folder;
+  TrainOptions first = small_run(folder / "other");  // a model of the same shape
+  train(first);
+  TrainOptions o = lora_run(folder / "out");
+  o.save_steps = 4;
+  train(o);
+  o.resume = true;
+  o.model_name_or_path = folder / "other";
+  EXPECT_NE(error_of([&] { train(o); }, ErrorCode::kInvalidArgument).find("was another one"),
+            std::string::npos);
+}
+
 TEST(Lora, ModulesAndLayersAreChosen) {
   Folder folder;
   TrainOptions o = lora_run(folder / "out");

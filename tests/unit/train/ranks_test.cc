@@ -124,6 +124,18 @@ TEST(Ranks, AProcessThatEndsEndsTheOthersAtOnce) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
 }
 
+TEST(Ranks, ThatDoNotMakeTheSameCallAreTold) {
+  const auto f = [](Collective& c) {
+    std::vector<float> x(4);
+    c.rank() == 0 ? c.sum(x) : static_cast<void>(c.gather(std::as_bytes(std::span(x))));
+  };
+  EXPECT_NE(
+      error_of([&] { run_on_threads(2, [&](const auto& c) { f(*c); }); }, ErrorCode::kInternal)
+          .find("do not make the same call"),
+      std::string::npos);
+  EXPECT_NE(run_on_tcp(2, f)[0].find("expected call 2 of a run, got call 1"), std::string::npos);
+}
+
 TEST(Ranks, AProcessThatIsLateIsNotWaitedForForEver) {
   const auto errors = run_on_tcp(
       2,
@@ -348,7 +360,95 @@ TEST(Devices, AStopOfOneStopsAll) {
   }
   EXPECT_TRUE(stopped[0] && stopped[1]);
   EXPECT_FALSE(fs::exists(folder / "out/model.safetensors"));
-  EXPECT_TRUE(fs::exists(folder / "out"));
+  // Rank 1 may have told that it does not stop yet when it was asked to.
+  EXPECT_TRUE(fs::exists(folder / "out/checkpoint-3/trainer_state.json") ||
+              fs::exists(folder / "out/checkpoint-4/trainer_state.json"));
+}
+
+TEST(Devices, AccumulationAdaptersFrozenLayersAndParts) {
+  Folder folder;
+  const std::vector<std::function<void(TrainOptions&)>> kinds = {
+      [](TrainOptions& o) { o.gradient_accumulation_steps = 2; },
+      [](TrainOptions& o) { o.use_lora = true, o.lora_rank = 4; },
+      [](TrainOptions& o) { o.freeze_layers = 1, o.gradient_checkpointing = "1"; },
+      [](TrainOptions& o) { o.freeze_words = true, o.weight_decay = 0.1; }};
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    TrainOptions o =
+        calm_run(folder / ("one" + std::to_string(i)), "xlmr-ce", TrainTask::kReranker);
+    o.per_device_train_batch_size = 4;
+    kinds[i](o);
+    const Trained one = run(o);
+    o.per_device_train_batch_size = 2;
+    o.device = "cpu,cpu";
+    o.output_dir = folder / ("two" + std::to_string(i));
+    expect_same(run(o), one, std::to_string(i));
+  }
+}
+
+TEST(Devices, ResumedTheyAreUninterruptedBitForBit) {
+  Folder folder;
+  TrainOptions o = calm_run(folder / "out", "xlmr-ce", TrainTask::kReranker);
+  o.device = "cpu,cpu";
+  o.save_steps = 4;
+  const Trained whole = run(o);
+  o.resume = true;
+  EXPECT_EQ(run(o).weights, whole.weights);
+}
+
+TEST(Devices, WhatIsNotFiniteIsNamedOnceOrLeftOutByAll) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "out");
+  o.device = "cpu,cpu";
+  o.learning_rate = 1e30;
+  o.max_grad_norm = 0;
+  o.lr_scheduler_type = "constant";
+  const std::string message = error_of([&] { train(o); }, ErrorCode::kInvalidArgument);
+  EXPECT_NE(message.find("step 2: "), std::string::npos) << message;
+  EXPECT_NE(message.find(", first in the embeddings;"), std::string::npos) << message;
+  o.skip_not_finite = true;
+  const Trained left_out = run(o);
+  EXPECT_EQ(std::count_if(left_out.steps.begin(), left_out.steps.end(),
+                          [](const TrainStep& s) { return s.skipped; }),
+            7);
+}
+
+TEST(Devices, ThePlanIsToldOnce) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "out");
+  o.device = "cpu,cpu,cpu";
+  int planned = 0;
+  TrainEvents events;
+  events.planned = [&](const TrainPlan&) { ++planned; };
+  train(o, events);
+  EXPECT_EQ(planned, 1);
+}
+
+TEST(Devices, OtherInstructionSetsOrPrecisionsDoNotMix) {
+  if (supported_isas().size() < 2) GTEST_SKIP() << "this machine has one instruction set";
+  Folder folder;
+  const int port = free_port();
+  std::vector<std::string> errors(2);
+  {
+    std::vector<std::jthread> threads;
+    for (int r = 0; r < 2; ++r) {
+      threads.emplace_back([&, r] {
+        TrainOptions o = small_run(folder / "out");
+        o.ranks = rank_of(r, 2, port);
+        o.isa = supported_isas()[static_cast<size_t>(r)];
+        try {
+          train(o);
+        } catch (const Error& error) {
+          errors[static_cast<size_t>(r)] = error.what();
+        }
+      });
+    }
+  }
+  for (const std::string& error : errors) {
+    EXPECT_NE(error.find("computed by cpu with " + supported_isas()[0]), std::string::npos)
+        << error;
+    EXPECT_NE(error.find("computed by cpu with " + supported_isas()[1]), std::string::npos)
+        << error;
+  }
 }
 
 TEST(Devices, SeveralProcessesHaveOneDeviceEach) {

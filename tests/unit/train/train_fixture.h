@@ -138,6 +138,8 @@ inline std::vector<double> losses_of(const TrainOptions& options) {
   return out;
 }
 
+inline std::string weights(const fs::path& out) { return text_of(out / "model.safetensors"); }
+
 /// Runs f and returns the error's text; "" if there is none.
 template <class F>
 std::string error_of(const F& f, ErrorCode code) {

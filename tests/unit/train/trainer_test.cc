@@ -20,8 +20,6 @@ std::vector<RerankResult> ranked(const Reranker& reranker) {
   return reranker.rerank("a tamis", passages);
 }
 
-std::string weights(const fs::path& out) { return text_of(out / "model.safetensors"); }
-
 TEST(Train, TwoRunsWriteTheSameFileWithAnyNumberOfThreads) {
   Folder folder;
   std::string first;
@@ -174,9 +172,14 @@ TEST(Train, AnotherRunIsNotContinued) {
   train(o);
   o.resume = true;
   const std::vector<std::function<void(TrainOptions&)>> changes = {
-      [](auto& p) { p.seed = 1; },          [](auto& p) { p.weight_decay = 0.1; },
-      [](auto& p) { p.max_grad_norm = 2; }, [](auto& p) { p.freeze_layers = 1; },
-      [](auto& p) { p.dropout = false; },   [](auto& p) { p.query_instruction = "q"; }};
+      [](auto& p) { p.seed = 1; },
+      [](auto& p) { p.weight_decay = 0.1; },
+      [](auto& p) { p.max_grad_norm = 2; },
+      [](auto& p) { p.freeze_layers = 1; },
+      [](auto& p) { p.dropout = false; },
+      [](auto& p) { p.query_instruction = "q"; },
+      [](auto& p) { p.dataloader_drop_last = true; },
+      [](auto& p) { p.use_lora = true; }};
   for (const auto& change : changes) {
     TrainOptions other = o;
     change(other);
@@ -228,83 +231,6 @@ TEST(Train, ResumedIsUninterruptedBitForBit) {
   }
 }
 
-std::vector<TrainStep> steps_of(const TrainOptions& options) {
-  std::vector<TrainStep> out;
-  TrainEvents events;
-  events.step = [&](const TrainStep& step) { out.push_back(step); };
-  train(options, events);
-  return out;
-}
-
-TEST(Precision, ProductsIn16BitsTrainAlmostAsF32) {
-  Folder folder;
-  TrainOptions o = small_run(folder / "f32");
-  o.device = "ref";
-  const auto f32 = steps_of(o);
-  for (const bool f16 : {false, true}) {
-    TrainOptions p = o;
-    p.output_dir = folder / (f16 ? "f16" : "bf16");
-    p.fp16 = f16;
-    p.bf16 = !f16;
-    const auto steps = steps_of(p);
-    for (size_t i = 0; i < steps.size(); ++i) {
-      EXPECT_FALSE(steps[i].skipped);
-      EXPECT_NEAR(steps[i].loss, f32[i].loss, f16 ? 0.01 : 0.08) << i;
-      EXPECT_NE(steps[i].loss, f32[i].loss) << i;
-      EXPECT_NEAR(steps[i].gradient_norm / f32[i].gradient_norm, 1, f16 ? 0.02 : 0.15) << i;
-    }
-  }
-}
-
-TEST(Precision, TheLossScaleHalvesUntilF16HoldsTheGradients) {
-  Folder folder;
-  TrainOptions o = small_run(folder / "whole", "xlmr-bi-cls-norm");
-  o.task = TrainTask::kEmbedder;
-  o.device = "ref";
-  o.fp16 = true;
-  o.temperature = 0.001;  // gradients a thousand times as large as vectors
-  o.max_steps = 10;
-  o.save_steps = 2;
-  o.save_total_limit = 10;
-  const auto steps = steps_of(o);
-  const auto skipped = std::count_if(steps.begin(), steps.end(), [](auto& s) { return s.skipped; });
-  EXPECT_GT(skipped, 0);
-  EXPECT_LT(skipped, 8);
-  EXPECT_TRUE(steps.front().skipped);
-  EXPECT_FALSE(steps.back().skipped);
-  const std::string state = text_of(folder / "whole/checkpoint-8/trainer_state.json");
-  const auto document = io::JsonDocument::parse(state, "state");
-  EXPECT_EQ(document.root().at("loss_scale").number("s"),
-            std::ldexp(65536, -static_cast<int>(skipped)));
-  EXPECT_EQ(document.root().at("updates").integer("u"), 8 - skipped);
-  // It is part of what a run goes on from.
-  const std::string whole = weights(folder / "whole");
-  for (int i = 4; i <= 8; i += 2)
-    fs::remove_all(folder / ("whole/checkpoint-" + std::to_string(i)));
-  o.resume = true;
-  EXPECT_EQ(train(o).first_step, 2);
-  EXPECT_EQ(weights(folder / "whole"), whole);
-}
-
-TEST(Precision, ADeviceWithoutItGoesOnInF32AndSaysSo) {
-  Folder folder;
-  TrainOptions o = small_run(folder / "plain");
-  o.fp16 = true;
-  std::vector<std::string> said;
-  o.log = [&](LogLevel level, std::string_view text) {
-    if (level == LogLevel::kWarning) said.emplace_back(text);
-  };
-  const auto with = steps_of(o);
-  EXPECT_EQ(said, std::vector<std::string>{"cpu trains in f32: goes on without fp16"});
-  o.fp16 = false;
-  o.output_dir = folder / "without";
-  EXPECT_EQ(steps_of(o).back().loss, with.back().loss);
-  o.fp16 = o.bf16 = true;
-  o.output_dir = folder / "both";
-  EXPECT_NE(error_of([&] { train(o); }, ErrorCode::kInvalidArgument).find("one of them"),
-            std::string::npos);
-}
-
 TEST(Train, WhatATrainedModelWasTrainedFromIsNotCopied) {
   Folder folder;
   TrainOptions o = small_run(folder / "first");
@@ -321,6 +247,40 @@ TEST(Train, WhatATrainedModelWasTrainedFromIsNotCopied) {
   const std::string lines = text_of(folder / "second/metrics.jsonl");
   EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 3);
   EXPECT_NE(text_of(folder / "second/training.svg").find("loss over 3 steps"), std::string::npos);
+}
+
+TEST(Train, ANewRunInAnOldDirectoryBeginsWithoutItsCheckpointsAndAdapters) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "out");
+  o.save_steps = 3;
+  o.use_lora = true;
+  o.lora_rank = 2;
+  train(o);
+  ASSERT_TRUE(fs::exists(folder / "out/checkpoint-6"));
+  ASSERT_TRUE(fs::exists(folder / "out/lora"));
+  o.use_lora = false;
+  o.overwrite_output_dir = true;
+  o.save_steps = 2;
+  o.save_total_limit = 1;
+  o.max_steps = 3;
+  train(o);
+  EXPECT_TRUE(fs::exists(folder / "out/checkpoint-2/trainer_state.json"));
+  EXPECT_FALSE(fs::exists(folder / "out/checkpoint-3"));
+  EXPECT_FALSE(fs::exists(folder / "out/checkpoint-6"));
+  EXPECT_FALSE(fs::exists(folder / "out/lora"));
+}
+
+TEST(Train, AdaptersOfTheModelThatARunBeginsWithAreNotCopied) {
+  Folder folder;
+  TrainOptions o = small_run(folder / "first");
+  o.use_lora = true;
+  o.lora_rank = 2;
+  train(o);
+  o.model_name_or_path = folder / "first";
+  o.output_dir = folder / "second";
+  o.use_lora = false;
+  train(o);
+  EXPECT_FALSE(fs::exists(folder / "second/lora"));
 }
 
 TEST(Train, OnlyTheNewestCheckpointsStay) {
@@ -555,6 +515,7 @@ TEST(Train, BadOptionsAreNamed) {
         {[](auto& o) { o.lr_scheduler_type = "polynomial"; }, "lr_scheduler_type"},
         {[](auto& o) { o.gradient_checkpointing = "all"; }, "gradient checkpointing"},
         {[](auto& o) { o.max_steps = 0, o.num_train_epochs = 0; }, "num_train_epochs"},
+        {[](auto& o) { o.logging_steps = 0; }, "logging_steps"},
         {[](auto& o) { o.task = TrainTask::kEmbedder; }, "is a cross-encoder"},
         {[](auto& o) { o.dataloader_drop_last = true, o.per_device_train_batch_size = 7; },
          "dataloader_drop_last"}}) {
