@@ -254,7 +254,7 @@ RunState read_checkpoint(const fs::path& checkpoint, const std::string& fingerpr
     fail(ErrorCode::kDataLoss, "{}: tensor {} is missing", optimizer_file.string(), kRows);
   }
   std::vector<int32_t> touched(static_cast<size_t>(rows->shape[0]));
-  std::memcpy(touched.data(), rows->bytes.data(), rows->bytes.size());
+  if (!touched.empty()) std::memcpy(touched.data(), rows->bytes.data(), rows->bytes.size());
   for (const Moment& m : moments_of(parameters)) {
     Shape shape = m.parameter->shape;
     const bool words = m.parameter->slot == Slot::kWords;
