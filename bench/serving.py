@@ -307,13 +307,16 @@ async def overload(args, servers: list[Server]) -> dict:
     bodies = bodies_of(64, 50)
     n, took, _ = await closed_loop(server, bodies, 16, 20)
     capacity = n / took
+    start = time.perf_counter()
     results = await open_loop(server, bodies, 5 * capacity, args.seconds, "even")
+    until_last = time.perf_counter() - start  # what was let in is answered after the load has ended
     good = [s for status, s in results if status == 200]
     refused = [s for status, s in results if status in (429, 503)]
     rest = [status for status, _ in results if status not in (200, 429, 503)]
     n, took, _ = await closed_loop(server, bodies, 16, 20)
     return {"capacity_per_s": round(capacity, 2), "offered_per_s": round(len(results) / args.seconds, 2),
-            "goodput_of_capacity": round(len(good) / args.seconds / capacity, 3), "good": summary(good),
+            "goodput_of_capacity": round(len(good) / until_last / capacity, 3),
+            "seconds_until_last_answer": round(until_last, 1), "good": summary(good),
             "refused": summary(refused) | {"max_ms": round(1e3 * max(refused), 1)}, "other": rest,
             "capacity_after": round(n / took / capacity, 3)}
 

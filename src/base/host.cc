@@ -1,8 +1,10 @@
 #include "base/host.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdlib>
 #include <memory>
@@ -227,6 +229,14 @@ bool pin_this_thread(std::span<const int> cores) {
   if (!set.set) return false;
   for (const int core : cores) CPU_SET_S(core, set.bytes, set.set.get());
   return sched_setaffinity(0, set.bytes, set.set.get()) == 0;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0 || name[0] == 0) return "localhost";
+  std::string out(name.data());
+  std::replace(out.begin(), out.end(), '/', '_');
+  return out;
 }
 
 }  // namespace tamis

@@ -91,4 +91,7 @@ int usable_cores();
 /// before.
 bool pin_this_thread(std::span<const int> cores);
 
+/// Of this machine, as names of files can have it.
+std::string host_name();
+
 }  // namespace tamis

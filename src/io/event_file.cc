@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "base/host.h"
+#include "io/crc32.h"
 
 namespace tamis::io {
 namespace {
@@ -119,30 +121,7 @@ void cut_file(const fs::path& path, int64_t last_step) {
   }
 }
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == 0) return "localhost";
-  std::string out(name.data());
-  for (char& c : out) c = c == '/' ? '_' : c;
-  return out;
-}
-
 }  // namespace
-
-uint32_t crc32c(std::string_view bytes) {
-  static const std::array<uint32_t, 256> table = [] {
-    std::array<uint32_t, 256> t{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t c = i;
-      for (int k = 0; k < 8; ++k) c = c & 1 ? 0x82f63b78u ^ c >> 1 : c >> 1;
-      t[i] = c;
-    }
-    return t;
-  }();
-  uint32_t c = 0xffffffff;
-  for (char byte : bytes) c = table[(c ^ static_cast<uint8_t>(byte)) & 0xff] ^ c >> 8;
-  return c ^ 0xffffffff;
-}
 
 EventFile::EventFile(const fs::path& directory, std::string_view suffix, int64_t from_step) {
   std::error_code ignored;  // what is wrong with it, opening the file says

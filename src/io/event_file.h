@@ -11,9 +11,6 @@
 
 namespace tamis::io {
 
-/// CRC-32C (Castagnoli), as the frame of a record has it before it is masked.
-uint32_t crc32c(std::string_view bytes);
-
 /// One number of a step under the name of its curve, as in "train/loss".
 struct ScalarValue {
   std::string_view tag;

@@ -1,10 +1,10 @@
 #include "io/torch_writer.h"
 
-#include <array>
 #include <cstdint>
 #include <limits>
 
 #include "base/fail.h"
+#include "io/crc32.h"
 #include "io/file_writer.h"
 
 namespace tamis::io {
@@ -16,21 +16,6 @@ void put16(std::string& out, uint32_t v) {
 void put32(std::string& out, uint32_t v) {
   put16(out, v & 0xffff);
   put16(out, v >> 16);
-}
-
-uint32_t crc32(std::string_view bytes) {
-  static const std::array<uint32_t, 256> table = [] {
-    std::array<uint32_t, 256> t{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t c = i;
-      for (int k = 0; k < 8; ++k) c = c & 1 ? 0xEDB88320u ^ c >> 1 : c >> 1;
-      t[i] = c;
-    }
-    return t;
-  }();
-  uint32_t c = 0xffffffff;
-  for (char byte : bytes) c = table[(c ^ static_cast<uint8_t>(byte)) & 0xff] ^ c >> 8;
-  return c ^ 0xffffffff;
 }
 
 /// A zip archive of stored entries [APPNOTE.TXT 4.3]; no dates, so that the same content is the

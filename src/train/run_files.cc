@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "io/crc32.h"
 #include "io/file_writer.h"
 #include "io/svg_plot.h"
 #include "train/run_page.h"

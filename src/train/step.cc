@@ -1,9 +1,6 @@
 // A step: a batch through the model and back, in parts and on several devices, and the update.
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <set>
@@ -223,10 +220,8 @@ void Trainer::join_devices() {
   // Each says whether it can, and which device it is: two ranks of one card cannot.
   std::string why_not;
   const bool can = stream_->can_join_ranks(why_not);
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
   const std::string mine =
-      can ? fmt::format("{} of {}", parts_.device->info().name, host.data()) : "";
+      can ? fmt::format("{} of {}", parts_.device->info().name, host_name()) : "";
   const auto all = gather_values<char>(others, mine);
   const bool all_can = std::none_of(all.begin(), all.end(), [](auto& a) { return a.empty(); });
   if (can && std::set(all.begin(), all.end()).size() < all.size()) {

@@ -333,8 +333,8 @@ TrainReport Trainer::run(const TrainEvents& events, std::stop_token stop) {
   if (events.planned) events.planned(report.plan);
   std::error_code ignored;
   const bool was_there = fs::exists(options_.output_dir, ignored);
-  prepare_output(report.plan);
   UnfinishedDirectory cleanup(was_there ? fs::path() : options_.output_dir);
+  prepare_output(report.plan);
   resume();
   report.first_step = state_.step;
   RunFiles files(options_, state_.step);

@@ -212,3 +212,26 @@ def test_lora_is_a_model_and_an_adapter(tamis, common, tmp_path):
                   status=None)
     assert error.status != 0
     assert 'no layer has a "q_proj"; there are attention.self.query,' in error.err
+
+
+def test_steps_that_are_not_finite_are_null_in_json(tamis, common):
+    steps = tamis("train", "reranker", *common[:14], "--learning_rate", "1e30", "--max_grad_norm", "0",
+                  "--lr_scheduler_type", "constant", "--max_steps", "3", "--skip_not_finite", "--format", "jsonl",
+                  "-q").lines
+    assert steps[0]["loss"] > 0 and "skipped" not in steps[0]
+    assert [(s["loss"], s["grad_norm"], s["skipped"]) for s in steps[1:]] == [(None, None, True)] * 2
+
+
+def test_save_strategy_no_writes_no_checkpoints(tamis, common, tmp_path):
+    tamis("train", "reranker", *common, "--max_steps", "4", "--save_steps", "1", "--save_strategy", "no")
+    assert not list((tmp_path / "out").glob("checkpoint-*"))
+
+
+def test_use_mrl_false_leaves_the_dimensions_out(tamis, common, tmp_path):
+    common[1] = FIXTURES / "xlmr-bi-cls-norm"
+    losses = {}
+    for name, more in {"plain": [], "off": ["--mrl_dims", "4", "--use_mrl", "False"], "on": ["--mrl_dims", "4"]}.items():
+        common[5] = tmp_path / name
+        steps = tamis("train", "embedder", *common, "--max_steps", "2", "--format", "jsonl", "-q", *more).lines
+        losses[name] = [s["loss"] for s in steps]
+    assert losses["off"] == losses["plain"] != losses["on"]

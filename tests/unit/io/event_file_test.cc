@@ -2,6 +2,7 @@
 // what a run writes with a reader of its own.
 
 #include "io/event_file.h"
+#include "io/crc32.h"
 
 #include <algorithm>
 #include <array>

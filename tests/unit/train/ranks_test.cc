@@ -313,25 +313,33 @@ TEST(Devices, ProcessesAreAsDevicesAndRankZeroWrites) {
   EXPECT_FALSE(fs::exists(folder / "other"));
 }
 
-TEST(Devices, RanksOfDifferentRunsDoNotMix) {
-  Folder folder;
+/// A run of two processes whose options differ by rank; the error of each.
+std::vector<std::string> errors_of_two(const TrainOptions& options,
+                                       const std::function<void(TrainOptions&, int)>& change) {
   const int port = free_port();
   std::vector<std::string> errors(2);
-  {
-    std::vector<std::jthread> threads;
-    for (int r = 0; r < 2; ++r) {
-      threads.emplace_back([&, r] {
-        TrainOptions o = small_run(folder / "out");
-        o.ranks = rank_of(r, 2, port);
-        o.learning_rate = r == 0 ? 1e-3 : 2e-3;
-        try {
-          train(o);
-        } catch (const Error& error) {
-          errors[static_cast<size_t>(r)] = error.what();
-        }
-      });
-    }
+  std::vector<std::jthread> threads;
+  for (int r = 0; r < 2; ++r) {
+    threads.emplace_back([&, r] {
+      TrainOptions o = options;
+      o.ranks = rank_of(r, 2, port);
+      change(o, r);
+      try {
+        train(o);
+      } catch (const Error& error) {
+        errors[static_cast<size_t>(r)] = error.what();
+      }
+    });
   }
+  threads.clear();  // joins
+  return errors;
+}
+
+TEST(Devices, RanksOfDifferentRunsDoNotMix) {
+  Folder folder;
+  const auto errors = errors_of_two(small_run(folder / "out"), [](TrainOptions& o, int r) {
+    o.learning_rate = r == 0 ? 1e-3 : 2e-3;
+  });
   for (const std::string& error : errors) {
     EXPECT_NE(error.find("of the run is at another one than rank"), std::string::npos) << error;
   }
@@ -423,26 +431,12 @@ TEST(Devices, ThePlanIsToldOnce) {
   EXPECT_EQ(planned, 1);
 }
 
-TEST(Devices, OtherInstructionSetsOrPrecisionsDoNotMix) {
+TEST(Devices, OtherInstructionSetsDoNotMix) {
   if (supported_isas().size() < 2) GTEST_SKIP() << "this machine has one instruction set";
   Folder folder;
-  const int port = free_port();
-  std::vector<std::string> errors(2);
-  {
-    std::vector<std::jthread> threads;
-    for (int r = 0; r < 2; ++r) {
-      threads.emplace_back([&, r] {
-        TrainOptions o = small_run(folder / "out");
-        o.ranks = rank_of(r, 2, port);
-        o.isa = supported_isas()[static_cast<size_t>(r)];
-        try {
-          train(o);
-        } catch (const Error& error) {
-          errors[static_cast<size_t>(r)] = error.what();
-        }
-      });
-    }
-  }
+  const auto errors = errors_of_two(small_run(folder / "out"), [](TrainOptions& o, int r) {
+    o.isa = supported_isas()[static_cast<size_t>(r)];
+  });
   for (const std::string& error : errors) {
     EXPECT_NE(error.find("computed by cpu with " + supported_isas()[0]), std::string::npos)
         << error;
