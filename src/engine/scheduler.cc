@@ -62,6 +62,10 @@ RunResult Scheduler::run(std::span<const SequenceView> sequences, const OutputLa
     fail_job(*job, cancelled("the call was stopped", *job));
   });
   std::unique_lock lock(mutex_);
+  // Else a worker could be done before the wait for a moment that is over ends.
+  if (options.call.deadline && std::chrono::steady_clock::now() >= *options.call.deadline) {
+    fail_job(*job, cancelled("its deadline is over", *job));
+  }
   if (job->open_tokens <= kShortCall) last_short_ = std::chrono::steady_clock::now();
   jobs_.push_back(job);
   fail_stranded();

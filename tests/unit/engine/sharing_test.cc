@@ -318,6 +318,16 @@ TEST(EndedEarly, AStopBeforeTheCallRunsNothing) {
   expect_same(logits(reranker, Work(3)), logits(reranker, Work(3)), 0);
 }
 
+TEST(EndedEarly, ADeadlineThatWasOverBeforeTheCallRunsNothing) {
+  const Reranker reranker = Reranker::load(small_model());
+  for (int i = 0; i < 200; ++i) {  // a free worker is at times faster than a wait that is over
+    RerankOptions options;
+    options.call.deadline = std::chrono::steady_clock::now() - std::chrono::seconds(5);
+    expect_parts(error_of([&] { logits(reranker, Work(1), options); }, ErrorCode::kCancelled),
+                 {"deadline", "0 of 1"});
+  }
+}
+
 TEST(EndedEarly, ADeadlineThatIsFarAwayChangesNothing) {
   const Reranker reranker = Reranker::load(small_model());
   RerankOptions options;
