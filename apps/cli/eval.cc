@@ -199,10 +199,7 @@ void write_report(const Options& options, const std::vector<DataSetResult>& sets
 int run(const Options& options) {
   check(options);
   const Notices notices = options.output.notices();
-  if (!options.ignored.empty()) {
-    notices.say(
-        fmt::format("has no use for, and goes on without: {}", fmt::join(options.ignored, ", ")));
-  }
+  say_ignored(notices, options.ignored);
   Output output = Output::open(plain(options.output.path));
   const std::vector<DataSetResult> sets =
       options.dataset.empty() ? evaluate_runs(options) : evaluate_models(options, notices);
@@ -215,13 +212,6 @@ int run(const Options& options) {
   }
   output.finish();
   return 0;
-}
-
-/// "--search_top_k" is also "--search-top-k".
-std::string both(const std::string& name) {
-  std::string dashes = name;
-  for (char& c : dashes) c = c == '_' ? '-' : c;
-  return dashes == name ? "--" + name : "--" + name + ",--" + dashes;
 }
 
 void add_inputs(CLI::App& app, Options& o) {
@@ -293,16 +283,12 @@ void add_names_of_flagembedding(CLI::App& app, Options& o) {
   alias("eval_metrics", o.metrics);
   alias("eval_output_path", o.output.path);
   add_choice(app, both("eval_output_method"), o.output.format, {"markdown", "json"}, "")->group("");
-  for (const char* name : {"cache_dir", "cache_path", "corpus_embd_save_dir", "embedder_batch_size",
-                           "embedder_model_class", "force_redownload", "output_dir", "overwrite",
-                           "reranker_batch_size", "reranker_model_class", "token",
-                           "trust_remote_code", "use_bf16", "use_fp16"}) {
-    app.add_option_function<std::string>(
-           both(name), [&o, name](const std::string&) { o.ignored.push_back(name); }, "")
-        ->expected(0, 1)
-        ->default_str("true")
-        ->group("");
-  }
+  add_ignored_options(
+      app,
+      {"cache_dir", "cache_path", "corpus_embd_save_dir", "embedder_batch_size",
+       "embedder_model_class", "force_redownload", "output_dir", "overwrite", "reranker_batch_size",
+       "reranker_model_class", "token", "trust_remote_code", "use_bf16", "use_fp16"},
+      o.ignored);
 }
 
 }  // namespace

@@ -99,6 +99,28 @@ void add_benchmark_options(CLI::App& app, BenchmarkOptions& options) {
       ->group("Benchmark options");
 }
 
+std::string both(const std::string& name) {
+  std::string dashes = name;
+  std::replace(dashes.begin(), dashes.end(), '_', '-');
+  return dashes == name ? "--" + name : "--" + name + ",--" + dashes;
+}
+
+void add_ignored_options(CLI::App& app, const std::vector<std::string>& names,
+                         std::vector<std::string>& ignored) {
+  for (const std::string& name : names) {
+    app.add_option_function<std::string>(
+           both(name), [&ignored, name](const std::string&) { ignored.push_back(name); }, "")
+        ->expected(0, 1)
+        ->default_str("true")
+        ->group("");
+  }
+}
+
+void say_ignored(const Notices& notices, const std::vector<std::string>& ignored) {
+  if (ignored.empty()) return;
+  notices.say(fmt::format("has no use for, and goes on without: {}", fmt::join(ignored, ", ")));
+}
+
 std::string lines_input(const std::vector<std::string>& texts, const InputOptions& options) {
   if (!options.path.empty()) {
     if (texts.empty()) return plain(options.path);

@@ -61,6 +61,14 @@ CLI::Option* add_count(CLI::App& app, const std::string& name, size_t& value, si
 CLI::Option* add_choice(CLI::App& app, const std::string& name, std::string& value,
                         const std::vector<std::string>& words, const std::string& description);
 
+/// Two spellings of an option, FlagEmbedding's and ours: "--max_steps" is also "--max-steps".
+std::string both(const std::string& name);
+/// Options that FlagEmbedding's scripts have and this has no use for: not in the help; taken, and
+/// put into `ignored`, which say_ignored tells.
+void add_ignored_options(CLI::App& app, const std::vector<std::string>& names,
+                         std::vector<std::string>& ignored);
+void say_ignored(const Notices& notices, const std::vector<std::string>& ignored);
+
 /// Where a command with texts as arguments reads lines from instead: --input, or standard input
 /// where neither is given; empty if there are texts. Errors: UsageError (both; or a terminal).
 std::string lines_input(const std::vector<std::string>& texts, const InputOptions& options);

@@ -133,10 +133,7 @@ int run(TrainArguments options) {
   how.threads = static_cast<int>(options.threads);
   how.log = notices.sink();
   take_reports(options, notices);
-  if (!options.ignored.empty()) {
-    notices.say(
-        fmt::format("has no use for, and goes on without: {}", fmt::join(options.ignored, ", ")));
-  }
+  say_ignored(notices, options.ignored);
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, stop_after_step);
   Progress progress(!options.output.quiet && !options.output.no_progress, "steps");
   const bool json = options.output.format == "jsonl";

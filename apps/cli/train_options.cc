@@ -3,13 +3,6 @@
 namespace tamis::cli {
 namespace {
 
-/// "--max_steps" is also "--max-steps".
-std::string both(const std::string& name) {
-  std::string dashes = name;
-  for (char& c : dashes) c = c == '_' ? '-' : c;
-  return dashes == name ? "--" + name : "--" + name + ",--" + dashes;
-}
-
 /// What options of one group have in common.
 class Group {
  public:
@@ -164,22 +157,24 @@ void add_m3_options(CLI::App& app, TrainOptions& o) {
   m3.flag("fix_encoder", o.fix_encoder, "the two heads alone train");
 }
 
-/// What FlagEmbedding's scripts have and this has no use for: told, not refused.
-void add_ignored_options(CLI::App& app, TrainArguments& options) {
-  for (const char* name : {"dataloader_num_workers", "logging_strategy", "cache_dir", "cache_path",
-                           "trust_remote_code", "use_fast_tokenizer", "pad_to_multiple_of",
-                           "ddp_find_unused_parameters", "deepspeed",
-                           "sub_batch_size",  // sub_batch_tokens bounds memory here
-                           "max_len", "small_threshold", "drop_threshold", "do_train", "model_type",
-                           "optim", "token", "save_safetensors"}) {
-    app.add_option_function<std::string>(
-           both(name), [&options, name](const std::string&) { options.ignored.emplace_back(name); },
-           "")
-        ->expected(0, 1)
-        ->default_str("true")
-        ->group("");  // not in the help
-  }
-}
+const std::vector<std::string> kIgnored = {"dataloader_num_workers",
+                                           "logging_strategy",
+                                           "cache_dir",
+                                           "cache_path",
+                                           "trust_remote_code",
+                                           "use_fast_tokenizer",
+                                           "pad_to_multiple_of",
+                                           "ddp_find_unused_parameters",
+                                           "deepspeed",
+                                           "sub_batch_size",  // sub_batch_tokens bounds memory here
+                                           "max_len",
+                                           "small_threshold",
+                                           "drop_threshold",
+                                           "do_train",
+                                           "model_type",
+                                           "optim",
+                                           "token",
+                                           "save_safetensors"};
 
 }  // namespace
 
@@ -209,7 +204,7 @@ std::shared_ptr<TrainArguments> add_train_task(CLI::App& train, const std::strin
   if (task != TrainTask::kReranker) add_embedder_options(*app, *options);
   if (task == TrainTask::kM3) add_m3_options(*app, options->train);
   add_safety_options(*app, *options);
-  add_ignored_options(*app, *options);
+  add_ignored_options(*app, kIgnored, options->ignored);
   add_output_options(*app, options->output, {"text", "jsonl"});
   add_progress_option(*app, options->output);
   app->footer(kTrainFooter);

@@ -4,13 +4,9 @@
 #include <charconv>
 
 #include "base/fail.h"
+#include "train/aligned.h"
 
 namespace tamis::training {
-namespace {
-
-int64_t aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
-
-}  // namespace
 
 CheckpointPolicy parse_policy(std::string_view text) {
   if (text == "none" || text == "false" || text == "False") return {};

@@ -9,6 +9,7 @@
 
 #include "base/fail.h"
 #include "numeric/philox.h"
+#include "train/aligned.h"
 
 namespace tamis::training {
 namespace {
@@ -78,8 +79,6 @@ std::vector<float> drawn(const Parameter& p, double initializer_range, uint64_t 
 }
 
 size_t bytes_of(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
-
-int64_t aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
 
 }  // namespace
 
