@@ -155,7 +155,7 @@ MODELS: dict[str, Model] = {
     "tamis-reranker-small": Model(
         "the default model: our multilingual cross-encoder, 12 layers, 384 wide", build_small, {
             "model.safetensors":
-                "0c4f3e2806832dde03f1aefe34e5aeffde3b12752a2598f2ecef41a6beb886e3",
+                "00edc3e6e80a485562eb21fed420df270bf151633acd15fb07db787917001203",
             "config.json": "d3680c5cec73f85f9c0357b1f91f82e8885980cd3dd97bf65434dd3b22adad1d",
             "tokenizer.json": RERANKER_TOKENIZER,
             "tokenizer_config.json": SMALL_TOKENIZER_CONFIG,

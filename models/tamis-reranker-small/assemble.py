@@ -28,6 +28,14 @@ def sha256(path):
     return digest.hexdigest()
 
 
+def assembled(e5, upper):
+    """Name -> array: the encoder of the directory e5 under the names of a reranker, and the file upper in its place."""
+    tensors = {"roberta." + name.removeprefix("roberta."): value
+               for name, value in load_file(e5 / "model.safetensors").items()
+               if "pooler" not in name and "position_ids" not in name}
+    return tensors | load_file(upper)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,15 +48,7 @@ def main():
     if sha256(args.upper) != manifest["upper.safetensors"]:
         sys.exit(f"{args.upper}: not the file that manifest.json names")
 
-    base = load_file(args.e5 / "model.safetensors")
-    upper = load_file(args.upper)
-    tensors = {}
-    for name, value in base.items():
-        if "pooler" in name or "position_ids" in name:
-            continue
-        tensors["roberta." + name.removeprefix("roberta.")] = value
-    tensors.update(upper)
-
+    tensors = assembled(args.e5, args.upper)
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / "model.safetensors"
     save_file(dict(sorted(tensors.items())), target, metadata={"format": "pt"})

@@ -36,6 +36,7 @@ struct ScoredPair {
   std::string query, passage;
   size_t tokens = 0;
   double logit = 0;
+  double logit_bf16 = 0;  ///< with the matrices of linears rounded to bf16
 };
 
 std::vector<ScoredPair> default_model_pairs() {
@@ -46,7 +47,7 @@ std::vector<ScoredPair> default_model_pairs() {
     const auto root = document.root();
     out.push_back({root.string_or("query", ""), root.string_or("passage", ""),
                    static_cast<size_t>(root.at("tokens").integer("tokens")),
-                   root.at("logit").number("logit")});
+                   root.at("logit").number("logit"), root.at("logit_bf16").number("logit_bf16")});
   }
   return out;
 }
@@ -77,7 +78,9 @@ TEST(RealModels, DefaultRerankerGivesTheLogitsOfTransformers) {
   }
 }
 
-TEST(RealModels, DefaultRerankerIn16BitsStaysNearAndOnADeviceTheSame) {
+// f16 is how the weights are stored. What bf16 costs is the model's affair (the rounding of its
+// weights moves one of these logits by 0.031); that nothing else is lost there is ours.
+TEST(RealModels, DefaultRerankerIn16BitsGivesTheLogitsOfRoundedWeightsAndOnADeviceTheSame) {
   const fs::path model = kModels / "tamis-reranker-small";
   SKIP_WITHOUT(model);
   std::vector<ScoredPair> pairs = default_model_pairs();
@@ -85,9 +88,11 @@ TEST(RealModels, DefaultRerankerIn16BitsStaysNearAndOnADeviceTheSame) {
   struct Case {
     const char* dtype;
     const char* device;
-    double tolerance;
+    double ScoredPair::*logit;
   };
-  for (const Case& c : {Case{"f16", "cpu", 5e-3}, {"bf16", "cpu", 3e-2}, {"f32", "sim:0", 1e-4}}) {
+  for (const Case& c : {Case{"f16", "cpu", &ScoredPair::logit},
+                        {"bf16", "cpu", &ScoredPair::logit_bf16},
+                        {"f32", "sim:0", &ScoredPair::logit}}) {
     LoadOptions options;
     options.dtype = c.dtype;
     options.device = c.device;
@@ -96,8 +101,8 @@ TEST(RealModels, DefaultRerankerIn16BitsStaysNearAndOnADeviceTheSame) {
     for (const ScoredPair& pair : pairs) {
       const std::string_view passage = pair.passage;
       const float logit = reranker.rerank(pair.query, std::span(&passage, 1))[0].logit;
-      EXPECT_NEAR(logit, pair.logit, c.tolerance) << c.dtype << ": " << pair.query;
-      worst = std::max(worst, std::abs(static_cast<double>(logit) - pair.logit));
+      EXPECT_NEAR(logit, pair.*c.logit, 1e-4) << c.dtype << ": " << pair.query;
+      worst = std::max(worst, std::abs(static_cast<double>(logit) - pair.*c.logit));
     }
     std::cout << c.dtype << " on " << c.device << ": largest difference " << worst << "\n";
   }
