@@ -229,7 +229,7 @@ def shared(a: Path, b: Path) -> float:
 
 
 def report(args) -> None:
-    """A line for each set and system; rankings are kept in OUT/runs, and what is there is not computed again."""
+    """A line for each set and system; rankings are kept in OUT/runs by name, and what is there is not computed again."""
     (args.out / "runs").mkdir(exist_ok=True)
     for folder in (args.out / "test" / name for name in args.tests):
         qrels = ["--qrels", folder / "qrels" / "test.tsv"]
@@ -243,10 +243,13 @@ def report(args) -> None:
                 made = run.with_suffix(".new")
                 evaluate("--dataset", folder, *arguments, "--save-run", made)
                 made.rename(run)
-            line = {"set": folder.name, "what": name, "depth": args.depth, **evaluate(*qrels, run)}
+            found = evaluate(*qrels, run)["runs"][0]
+            ndcg = found["metrics"]["ndcg@10"]
+            line = {"set": folder.name, "what": name, "depth": args.depth, "queries": found["queries"],
+                    "ndcg@10": round(ndcg["mean"], 4), "low": round(ndcg["low"], 4), "high": round(ndcg["high"], 4)}
             whole = run.with_name(run.name.replace("int8", "f32"))
             if whole != run and whole.is_file():
-                line["ten best shared with f32"] = round(shared(run, whole), 4)
+                line["top10_as_f32"] = round(shared(run, whole), 4)
             print(json.dumps(line), flush=True)
 
 
@@ -260,6 +263,8 @@ def main() -> None:
     parser.add_argument("--tests", nargs="*", default=["scifact", *(f"xquad-{language}" for language in LANGUAGES)])
     parser.add_argument("--depth", type=int, default=50, help="of BM25's best, ordered anew")
     args, args.more = parser.parse_known_args()
+    if args.more and args.step not in ("train", "smaller"):
+        parser.error(f"unrecognized arguments: {' '.join(args.more)}")
     {"data": make_data, "train": train, "publish": publish, "smaller": smaller, "report": report}[args.step](args)
 
 
